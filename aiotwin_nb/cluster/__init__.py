@@ -1,0 +1,1 @@
+"""Which K3s cluster: providers by name (none is built in yet)."""

@@ -1,0 +1,1 @@
+"""The run: a pure step function, the loop around it, journal, ledger, inbox, resume."""

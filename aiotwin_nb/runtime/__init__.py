@@ -1,0 +1,1 @@
+"""Where a run happens: implementations of the Runtime protocol."""

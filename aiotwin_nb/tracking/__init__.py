@@ -1,0 +1,1 @@
+"""W&B: one writer in the orchestrator, live readers in notebooks."""

@@ -1,0 +1,1 @@
+"""What people touch: figures and notebook panels."""
