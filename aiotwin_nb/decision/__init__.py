@@ -1,0 +1,31 @@
+"""What to keep: performance trends and reactive validation (pure)."""
+
+from aiotwin_nb.decision.trends import Fit, Row, Trend, fit_log, trends
+from aiotwin_nb.decision.validation import (
+    OBJECTIVES,
+    Decision,
+    Evidence,
+    Future,
+    Policy,
+    is_armed,
+    policies,
+    rounds_left,
+    validate,
+)
+
+__all__ = [
+    "OBJECTIVES",
+    "Decision",
+    "Evidence",
+    "Fit",
+    "Future",
+    "Policy",
+    "Row",
+    "Trend",
+    "fit_log",
+    "is_armed",
+    "policies",
+    "rounds_left",
+    "trends",
+    "validate",
+]

@@ -1,0 +1,29 @@
+"""The scenario file: one YAML file says everything about a run."""
+
+from aiotwin_nb.scenario.labs import lab_names, lab_path, shipped
+from aiotwin_nb.scenario.load import (
+    build_scenario,
+    find_scenario,
+    load_scenario,
+    node_from_text,
+    node_from_yaml,
+    parse_override,
+    scenario_schema,
+)
+from aiotwin_nb.scenario.model import NodeSpec, Scenario, number
+
+__all__ = [
+    "NodeSpec",
+    "Scenario",
+    "build_scenario",
+    "find_scenario",
+    "lab_names",
+    "lab_path",
+    "load_scenario",
+    "node_from_text",
+    "node_from_yaml",
+    "number",
+    "parse_override",
+    "scenario_schema",
+    "shipped",
+]
