@@ -1,0 +1,301 @@
+"""One global round: a strategy over a Grid, twice. The same code serves calls in one process and pods.
+
+Messages between the tiers carry, besides arrays, a ConfigRecord ``config``:
+
+- ``round``, ``local-round``, ``local-rounds``, ``epochs``, ``clusters`` (JSON: {aggregator: [client, …]}), and what the
+  clients are told (``lr``, ``batch-size`` …). A local aggregator passes all of it on; keys that the global strategy adds
+  (FedProx's ``proximal-mu``) therefore reach the clients too, unless the local strategy sets its own.
+
+A reply carries arrays, a MetricRecord with ``num-examples``, and from a local aggregator a ConfigRecord ``report``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import Strategy
+
+from fl_service import aggregation
+from fl_service.errors import FLServiceError, StrategyError
+from fl_service.spec import Plan
+
+SAMPLES = "num-examples"
+LOSS_KEYS = ("train_loss", "train-loss", "loss")
+_STEP = "steps"
+
+
+class MemberGrid(Protocol):
+    """What an aggregator asks of a Grid beyond Flower's own methods."""
+
+    owner: str
+
+    def begin_round(self, members: Iterable[str], round_number: int, local_round: int) -> None:
+        """Set who takes part in the round that begins."""
+
+    def name_of(self, node: int) -> str:
+        """Return a member's name by its Flower id."""
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Deliver messages and return the replies sorted by node name."""
+
+
+@dataclass(frozen=True)
+class ClientReport:
+    """What one client did in one local round (1, 2, …); `update_norm`: ‖w_after − w_before‖₂, `seconds`: wall time."""
+
+    client: str
+    aggregator: str
+    local_round: int
+    samples: int
+    train_loss: float
+    seconds: float
+    update_norm: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a round of one tier: `arrays` is None when the model is unchanged.
+
+    `samples`: {node: training samples} of the nodes whose update was used; `metrics`: their metrics; `reports`: what
+    clients did; `problems`: {node: why its update was left out}.
+    """
+
+    arrays: ArrayRecord | None
+    samples: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reports: tuple[ClientReport, ...] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> float:
+        """Training loss, averaged over samples; NaN where no node reports one."""
+        known = [(self.samples[n], x) for n, m in self.metrics.items() if not math.isnan(x := training_loss(m))]
+        return sum(s * x for s, x in known) / sum(s for s, _ in known) if known else math.nan
+
+
+def training_loss(metrics: Mapping[str, Any]) -> float:
+    """Return the training loss among a reply's metrics, NaN where there is none."""
+    return next((float(metrics[key]) for key in LOSS_KEYS if key in metrics), math.nan)
+
+
+def run_tier(
+    strategy: Strategy, grid: Any, members: Sequence[str], arrays: ArrayRecord, config: Mapping[str, Any], step: int
+) -> Outcome:
+    """Run one round of a strategy with exactly these members: configure, send and receive, check, aggregate.
+
+    An update that is an error, not finite or of another shape is left out and stated in `problems`.
+    """
+    grid.begin_round(members, int(config["round"]), int(config.get("local-round", 0)))
+    aggregation.forget_sent(strategy)
+    messages = list(strategy.configure_train(step, arrays, ConfigRecord(dict(config)), grid))
+    _check_all_asked(strategy, messages, members, grid)
+    sent = {key: array.numpy() for key, array in arrays.items()}
+    sound: list[Message] = []
+    outcome = Outcome(None, samples := {}, metrics := {}, problems=(problems := {}))
+    reports: list[ClientReport] = []
+    for reply in grid.send_and_receive(messages):
+        name = grid.name_of(reply.metadata.src_node_id)
+        try:
+            measured = _inspect(reply, sent)
+        except FLServiceError as problem:
+            problems[name] = str(problem)
+            continue
+        finally:
+            problems.update(_nested_problems(reply))
+        sound.append(reply)
+        samples[name], metrics[name] = measured[SAMPLES], measured
+        reports += _reports(reply, name, grid.owner, config, measured)
+    if not sound:
+        return outcome
+    try:
+        new = _aggregate(strategy, step, sound, sent)
+    except FLServiceError as problem:
+        problems[grid.owner] = str(problem)
+        return Outcome(None, samples, metrics, tuple(reports), problems)
+    return Outcome(new, samples, metrics, tuple(reports), problems)
+
+
+def _check_all_asked(strategy: Strategy, messages: list[Message], members: Sequence[str], grid: Any) -> None:
+    asked = sorted(grid.name_of(message.metadata.dst_node_id) for message in messages)
+    if asked != sorted(members):
+        raise StrategyError(f"{type(strategy).__name__} asked {asked}, but the members are {sorted(members)}")
+
+
+def _inspect(reply: Message, sent: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return a reply's metrics, with its update norm; raises FLServiceError for a reply that cannot be used."""
+    if reply.has_error():
+        raise FLServiceError(reply.error.reason)
+    records = list(reply.content.array_records.values())
+    metric_records = list(reply.content.metric_records.values())
+    if len(records) != 1 or len(metric_records) != 1:
+        raise FLServiceError("its reply needs exactly one ArrayRecord and one MetricRecord")
+    metrics = dict(metric_records[0])
+    samples = metrics.get(SAMPLES)
+    if not isinstance(samples, int | float) or not 0 < samples < math.inf:
+        raise FLServiceError(f"its MetricRecord needs {SAMPLES!r} above 0, it has {samples!r}")
+    loss = training_loss(metrics)
+    if any(key in metrics for key in LOSS_KEYS) and not math.isfinite(loss):
+        raise FLServiceError(f"its training loss is {loss}: it diverged; try a smaller learning rate")
+    norm = _distance({key: array.numpy() for key, array in records[0].items()}, sent)
+    return {"update_norm": norm, **metrics}
+
+
+def _distance(arrays: Mapping[str, np.ndarray], sent: Mapping[str, np.ndarray]) -> float:
+    if arrays.keys() != sent.keys() or any(arrays[key].shape != sent[key].shape for key in sent):
+        raise FLServiceError("its arrays have other names or shapes than the model it was sent")
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise FLServiceError("its arrays are not finite (NaN or infinite): it diverged; try a smaller learning rate")
+    with np.errstate(over="ignore"):
+        return math.sqrt(sum(float(np.square(arrays[key] - sent[key], dtype=np.float64).sum()) for key in sent))
+
+
+def _aggregate(strategy: Strategy, step: int, replies: list[Message], sent: Mapping[str, np.ndarray]) -> ArrayRecord:
+    """Return the aggregated model in the types of the one that was sent; raises FLServiceError if there is none."""
+    name, count = type(strategy).__name__, len(replies)
+    try:
+        arrays, _ = strategy.aggregate_train(step, replies)
+    except Exception as error:
+        raise StrategyError(f"{name} could not aggregate {count} updates: {type(error).__name__}: {error}") from error
+    if arrays is None:
+        fewest = aggregation.fewest_updates(strategy)
+        raise StrategyError(f"{name} needs at least {fewest} updates to aggregate, it got {count}")
+    new = {key: _as_type(array.numpy(), sent[key].dtype) for key, array in arrays.items()}
+    if not all(np.isfinite(array).all() for array in new.values()):
+        raise StrategyError(f"the model that {name} made of {count} updates is not finite: it was not used")
+    return ArrayRecord({key: Array(new[key]) for key in sent})
+
+
+def _as_type(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return an average in the model's own type: some strategies compute in float64, counters become fractions."""
+    if array.dtype == dtype:
+        return np.asarray(array)
+    with np.errstate(over="ignore"):
+        return np.asarray((np.rint(array) if np.issubdtype(dtype, np.integer) else array)).astype(dtype)
+
+
+def _report_of(reply: Message) -> dict[str, Any]:
+    if not reply.has_content() or "report" not in reply.content.config_records:
+        return {}
+    return json.loads(str(reply.content.config_records["report"]["json"]))
+
+
+def _nested_problems(reply: Message) -> dict[str, str]:
+    return _report_of(reply).get("problems", {})
+
+
+def _reports(
+    reply: Message, name: str, owner: str, config: Mapping[str, Any], measured: Mapping[str, Any]
+) -> list[ClientReport]:
+    """Return a client's own report, or those that a local aggregator passes on."""
+    nested = _report_of(reply).get("clients")
+    if nested is not None:
+        return [ClientReport(**report) for report in nested]
+    seconds, norm = float(measured.get("seconds", math.nan)), float(measured["update_norm"])
+    local_round = int(config.get("local-round", 1))
+    return [ClientReport(name, owner, local_round, int(measured[SAMPLES]), training_loss(measured), seconds, norm)]
+
+
+class Tier:
+    """A strategy whose memory lives in a node's Context.state, so it is saved, moved and restored with the node."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.strategy = strategy
+
+    def run(
+        self,
+        state: RecordDict,
+        grid: Any,
+        members: Sequence[str],
+        arrays: ArrayRecord,
+        configs: Sequence[Mapping[str, Any]],
+    ) -> list[Outcome]:
+        """Run one round for every config, each from the last one's model, and return what came of each."""
+        aggregation.restore(self.strategy, state)
+        step = int(state[_STEP]["count"]) if _STEP in state else 0
+        outcomes = []
+        for config in configs:
+            outcome = run_tier(self.strategy, grid, members, arrays, config, step + 1)
+            outcomes.append(outcome)
+            if outcome.arrays is not None:
+                arrays, step = outcome.arrays, step + 1
+        aggregation.capture(self.strategy, state)
+        state[_STEP] = ConfigRecord({"count": step})
+        return outcomes
+
+
+class LocalAggregator:
+    """A local aggregator as a Flower app: trains its cluster for some local rounds and replies like a client."""
+
+    def __init__(self, strategy: Strategy, grid: Any) -> None:
+        self._tier, self._grid = Tier(strategy), grid
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        """Run the local rounds that the message asks for; raises FLServiceError when no client delivered."""
+        config = dict(next(iter(message.content.config_records.values())))
+        arrays = next(iter(message.content.array_records.values()))
+        members = json.loads(str(config["clusters"]))[self._grid.owner]
+        configs = [{**config, "local-round": k} for k in range(1, int(config["local-rounds"]) + 1)]
+        outcomes = self._tier.run(context.state, self._grid, members, arrays, configs)
+        return Message(_reply(self._grid.owner, outcomes), reply_to=message)
+
+
+def _reply(owner: str, outcomes: Sequence[Outcome]) -> RecordDict:
+    """Return a local aggregator's reply: the model of the last round that gave one, and what its clients did.
+
+    `num-examples` counts the clients whose update was used in at least one of the local rounds, each once. Where no
+    round gave a model there are no arrays, which the global aggregator takes as a problem.
+    """
+    problems: dict[str, str] = {}
+    samples: dict[str, float] = {}
+    for number, outcome in enumerate(outcomes, start=1):
+        problems |= {node: f"local round {number}: {problem}" for node, problem in outcome.problems.items()}
+        if outcome.arrays is not None:
+            samples |= outcome.samples
+    clients = [asdict(report) for outcome in outcomes for report in outcome.reports]
+    report = ConfigRecord({"json": json.dumps({"clients": clients, "problems": problems})})
+    used = [outcome for outcome in outcomes if outcome.arrays is not None]
+    if not used:
+        problems.setdefault(owner, "no client of it delivered an update")
+        report = ConfigRecord({"json": json.dumps({"clients": clients, "problems": problems})})
+        return RecordDict({"report": report})
+    total = sum(samples.values())
+    metrics: dict[str, Any] = {SAMPLES: int(total) if total == int(total) else total}
+    if not math.isnan(used[-1].loss):
+        metrics["train_loss"] = used[-1].loss
+    return RecordDict({"arrays": used[-1].arrays, "metrics": MetricRecord(metrics), "report": report})
+
+
+@dataclass(frozen=True)
+class GlobalRound:
+    """What came of a global round: the new global model (the old one if nobody delivered), reports and problems."""
+
+    arrays: ArrayRecord
+    reports: tuple[ClientReport, ...]
+    problems: Mapping[str, str]
+
+
+class GlobalAggregator:
+    """The global aggregator: its strategy over local aggregators, or in flat FL over the clients themselves."""
+
+    def __init__(self, strategy: Strategy, grid: Any, context: Context) -> None:
+        self._tier, self._grid, self._context = Tier(strategy), grid, context
+
+    def run_round(self, number: int, plan: Plan, arrays: ArrayRecord, config: Mapping[str, Any]) -> GlobalRound:
+        """Run global round `number`; `config` is what clients are told (``lr``, ``batch-size`` …)."""
+        members = plan.clients if plan.is_flat else plan.local_aggregators
+        asked = {**config, "round": number, "epochs": plan.epochs, "clusters": json.dumps(dict(plan.clusters))}
+        asked |= {"local-round": 1} if plan.is_flat else {"local-rounds": plan.local_rounds}
+        if not members:
+            return GlobalRound(arrays, (), {plan.global_aggregator: "there is no client: the model is unchanged"})
+        (outcome,) = self._tier.run(self._context.state, self._grid, members, arrays, [asked])
+        problems = dict(outcome.problems)
+        if outcome.arrays is None:
+            reason = problems.get(plan.global_aggregator, "no update arrived")
+            problems[plan.global_aggregator] = f"{reason}: the model is unchanged"
+        return GlobalRound(outcome.arrays or arrays, outcome.reports, problems)
