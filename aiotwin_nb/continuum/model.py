@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -24,8 +24,10 @@ class Role(StrEnum):
 
 
 def natural_key(node_id: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key for node ids in which n2 comes before n10."""
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|\D+", node_id))
+    """Sort key for node ids in which n2 comes before n10; ids that differ get keys that differ (n01 before n1)."""
+    parts = re.findall(r"\d+|\D+", node_id)
+    ordered = ((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+    return (*ordered, (-1, 0, node_id))  # -1: an id comes before the longer ids that start with it
 
 
 def natural_sorted(node_ids: Iterable[str]) -> list[str]:
@@ -34,7 +36,7 @@ def natural_sorted(node_ids: Iterable[str]) -> list[str]:
 
 
 def exact(number: Decimal | float | int | str) -> Decimal:
-    """Return the decimal a person wrote: 3.3 becomes exactly 3.3, never 3.29999…"""
+    """Return the decimal a person wrote: 3.3 becomes exactly 3.3, not 3.2999 and so on."""
     return number if isinstance(number, Decimal) else Decimal(str(number))
 
 
@@ -93,14 +95,19 @@ class Change:
 
         A node that joins and then leaves (or the other way round) ends as the later change says.
         """
-        gone, back = set(later.removed), {node.id for node in later.added}
+        gone = set(later.removed)
+        replaced = gone | {node.id for node in later.added}
         return Change(
-            added=tuple(n for n in self.added if n.id not in gone | back) + later.added,
+            added=tuple(n for n in self.added if n.id not in replaced) + later.added,
             removed=tuple(i for i in self.removed if i not in gone)
             + tuple(i for i in later.removed if i not in {n.id for n in self.added} or i in self.removed),
-            links=_overlay(self.links, later.links),
-            data=_overlay(self.data, later.data),
+            links=_overlay(_outside(self.links, replaced), later.links),
+            data=_overlay(_outside(self.data, replaced), later.data),
         )
+
+
+def _outside(mapping: Mapping[str, V], node_ids: Collection[str]) -> dict[str, V]:
+    return {i: value for i, value in mapping.items() if i not in node_ids}
 
 
 def _overlay(first: Mapping[str, Mapping[K, V]], second: Mapping[str, Mapping[K, V]]) -> dict[str, dict[K, V]]:
@@ -125,8 +132,11 @@ class Infrastructure:
 
     @property
     def global_aggregator(self) -> str:
-        """Id of the one global aggregator (GA)."""
-        return self.with_role(Role.GLOBAL_AGGREGATOR)[0]
+        """Id of the one global aggregator (GA); raises InvalidInput when there is none."""
+        found = self.with_role(Role.GLOBAL_AGGREGATOR)
+        if not found:
+            raise InvalidInput(f"no node has the role {Role.GLOBAL_AGGREGATOR.value!r}; give it to exactly one node")
+        return found[0]
 
     @property
     def local_aggregators(self) -> tuple[str, ...]:

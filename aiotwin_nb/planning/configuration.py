@@ -74,7 +74,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class ConfigurationDiff:
-    """ΔR: clients that join, leave or move (client, old parent, new parent), natural order; aggregators opened, closed."""
+    """ΔR: clients that join, leave or move (client, old parent, new parent); aggregators opened, closed."""
 
     joined: tuple[str, ...]
     left: tuple[str, ...]
@@ -92,7 +92,9 @@ def diff(current: Configuration, new: Configuration) -> ConfigurationDiff:
     return ConfigurationDiff(
         joined=tuple(natural_sorted(after.keys() - before.keys())),
         left=tuple(natural_sorted(before.keys() - after.keys())),
-        moved=tuple((c, before[c], after[c]) for c in natural_sorted(before.keys() & after.keys()) if before[c] != after[c]),
+        moved=tuple(
+            (c, before[c], after[c]) for c in natural_sorted(before.keys() & after.keys()) if before[c] != after[c]
+        ),
         opened=tuple(natural_sorted(set(new.aggregators) - set(current.aggregators))),
         closed=tuple(natural_sorted(set(current.aggregators) - set(new.aggregators))),
     )
