@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Context, Decimal, InvalidOperation
 from typing import ClassVar, Protocol
 
 from aiotwin_nb.continuum import Infrastructure, exact
@@ -112,9 +112,12 @@ def cost_model(name: str, *, model_size_mb: Decimal | float | int | str) -> Cost
 
     Raises InvalidInput for an unknown name or a size that is not a positive number.
     """
-    size = exact(model_size_mb)
+    try:
+        size = exact(model_size_mb)
+    except InvalidOperation:
+        size = Decimal("NaN")
     if not size.is_finite() or size <= 0:
-        raise InvalidInput(f"model_size_mb is {model_size_mb}; allowed is a number of MB above 0, e.g. 3.3")
+        raise InvalidInput(f"model_size_mb is {model_size_mb!r}; allowed is a number of MB above 0, e.g. 3.3")
     return cost_models.get(name)(model_size_mb=size)
 
 

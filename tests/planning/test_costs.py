@@ -84,7 +84,7 @@ def test_cost_models_by_name():
         cost_model("comunication", model_size_mb=1)
 
 
-@pytest.mark.parametrize("size", [0, -1, "NaN", "Infinity"])
+@pytest.mark.parametrize("size", [0, -1, "NaN", "Infinity", "large"])
 def test_model_size_must_be_positive(size):
     with pytest.raises(InvalidInput, match="above 0"):
         cost_model("communication", model_size_mb=size)

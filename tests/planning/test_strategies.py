@@ -226,6 +226,8 @@ def test_manual_after_an_aggregator_left(hands_on):
         ({"clusters": ["n2"]}, "is no table"),
         ({"clusters": {"n2": "n4"}}, r"clusters\.n2: 'n4' is no list"),
         ({"clusters": {"n2": ["n4"], "n3": ["n4"]}}, "'n4' is named twice"),
+        ({"clusters": {"n2": [4]}}, "4 is no node id"),
+        ({"clusters": {2: ["n4"]}}, "2 is no node id"),
         ({"clusters": {"n33": ["n4"]}}, "Did you mean 'n3'"),
         ({"clusters": {"n2": []}, "default": "n7"}, "'n7' is no aggregator"),
         ({}, "needs the argument 'clusters'"),

@@ -45,6 +45,9 @@ def _places(clusters: Mapping[str, Sequence[str]]) -> dict[str, str]:
     for aggregator, clients in clusters.items():
         if isinstance(clients, str) or not isinstance(clients, Sequence):
             raise InvalidInput(f"strategy manual, clusters.{aggregator}: {clients!r} is no list; {allowed}")
+        for name in (aggregator, *clients):
+            if not isinstance(name, str):
+                raise InvalidInput(f"strategy manual, clusters.{aggregator}: {name!r} is no node id; {allowed}")
         for client in clients:
             if client in place:
                 raise InvalidInput(
