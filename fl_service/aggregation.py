@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -60,7 +60,7 @@ def build(
         raise StrategyError(f"{field}.args: {name} refuses {dict(arguments)}: {error}") from error
     # Evaluation is the global aggregator's own. Set afterwards: as an argument, 0 makes Flower warn every time.
     strategy.fraction_evaluate, strategy.min_evaluate_nodes = 0.0, 0
-    return strategy
+    return cast(Strategy, strategy)
 
 
 def _class(name: str) -> Any:
@@ -130,10 +130,10 @@ def restore(strategy: Strategy, state: RecordDict) -> None:
     """Give a strategy the memory that `capture` wrote into a node's state; without one it starts afresh."""
     if _STATE not in state:
         return
-    for name, value in json.loads(str(state[_STATE]["scalars"])).items():
+    for name, value in json.loads(str(state.config_records[_STATE]["scalars"])).items():
         setattr(strategy, name, value)
     groups: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-    for key, array in state[_ARRAYS].items():
+    for key, array in state.array_records[_ARRAYS].items():
         name, kind, item = key.split("|", 2)
         groups.setdefault((name, kind), {})[item] = array.numpy()
     for (name, kind), items in groups.items():

@@ -50,7 +50,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     }
     header["digest"] = _digest(header, blobs)
     with Path(path).open("wb") as file:
-        np.savez(file, **{_HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8), **blobs})
+        np.savez(file, allow_pickle=False, **_named(header, blobs))
         file.flush()
         os.fsync(file.fileno())
 
@@ -70,6 +70,10 @@ def load(path: Path) -> Checkpoint:
     states = {node: _state_in(state, blobs) for node, state in header["states"].items()}
     model = _arrays_in(header["model"], blobs)
     return Checkpoint(header["round"], model, states, header["slots"], header["fingerprint"])
+
+
+def _named(header: Mapping[str, Any], blobs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return {_HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8), **blobs}
 
 
 def _digest(header: Mapping[str, Any], blobs: Mapping[str, np.ndarray]) -> str:

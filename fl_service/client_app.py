@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from fl_service.records import to_arrays, to_record
 from fl_service.spec import ClientNode
 from fl_service.tasks.base import Arrays, FitConfig, Task
 
@@ -17,8 +18,9 @@ from fl_service.tasks.base import Arrays, FitConfig, Task
 def make_client_app(task: Task) -> ClientApp:
     """Return a ClientApp whose train function fits the task.
 
-    The client is described by the Context's node configuration (`ClientNode.to_config`), the training by the message's
-    config: ``epochs``, ``lr``, ``batch-size``, ``momentum``, ``optimizer``, ``proximal-mu``, ``round``, ``local-round``.
+    The client is described by the Context's node configuration (`ClientNode.to_config`), the training by the config in
+    the message: ``epochs``, ``lr``, ``batch-size``, ``momentum``, ``optimizer``, ``proximal-mu``, ``round``,
+    ``local-round``.
     The reply has arrays and the metrics num-examples, train_loss, seconds and update_norm (‖w_after − w_before‖₂).
     """
     app = ClientApp()
@@ -26,17 +28,18 @@ def make_client_app(task: Task) -> ClientApp:
     @app.train()
     def train(message: Message, context: Context) -> Message:
         began = time.perf_counter()
-        before = {key: array.numpy() for key, array in message.content["arrays"].items()}
-        config = fit_config(message.content["config"])
+        before = to_arrays(message.content.array_records["arrays"])
+        config = fit_config(message.content.config_records["config"])
         result = task.fit(before, ClientNode.from_config(context.node_config), config)
-        metrics = {
+        metrics: dict[str, Any] = {
             "num-examples": result.samples,
-            "train_loss": result.train_loss,
             "update_norm": update_norm(before, result.arrays),
             "seconds": time.perf_counter() - began,
         }
-        arrays = ArrayRecord({key: Array(array) for key, array in result.arrays.items()})
-        return Message(RecordDict({"arrays": arrays, "metrics": MetricRecord(metrics)}), reply_to=message)
+        if result.train_loss is not None:
+            metrics["train_loss"] = result.train_loss
+        content = RecordDict({"arrays": to_record(result.arrays), "metrics": MetricRecord(metrics)})
+        return Message(content, reply_to=message)
 
     return app
 

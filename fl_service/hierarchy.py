@@ -2,9 +2,9 @@
 
 Messages between the tiers carry, besides arrays, a ConfigRecord ``config``:
 
-- ``round``, ``local-round``, ``local-rounds``, ``epochs``, ``clusters`` (JSON: {aggregator: [client, …]}), and what the
-  clients are told (``lr``, ``batch-size`` …). A local aggregator passes all of it on; keys that the global strategy adds
-  (FedProx's ``proximal-mu``) therefore reach the clients too, unless the local strategy sets its own.
+- ``round``, ``local-round``, ``local-rounds``, ``epochs``, ``clusters`` (JSON: {aggregator: [client, …]}), and what
+  clients are told (``lr``, ``batch-size`` …). A local aggregator passes all of it on; keys that the global strategy
+  adds (FedProx's ``proximal-mu``) therefore reach the clients too, unless the local strategy sets its own.
 
 A reply carries arrays, a MetricRecord with ``num-examples``, and from a local aggregator a ConfigRecord ``report``.
 """
@@ -18,11 +18,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import Strategy
 
 from fl_service import aggregation
 from fl_service.errors import FLServiceError, StrategyError
+from fl_service.records import to_arrays, to_record
 from fl_service.spec import Plan
 
 SAMPLES = "num-examples"
@@ -95,7 +96,7 @@ def run_tier(
     aggregation.forget_sent(strategy)
     messages = list(strategy.configure_train(step, arrays, ConfigRecord(dict(config)), grid))
     _check_all_asked(strategy, messages, members, grid)
-    sent = {key: array.numpy() for key, array in arrays.items()}
+    sent = to_arrays(arrays)
     sound: list[Message] = []
     outcome = Outcome(None, samples := {}, metrics := {}, problems=(problems := {}))
     reports: list[ClientReport] = []
@@ -142,7 +143,7 @@ def _inspect(reply: Message, sent: Mapping[str, np.ndarray]) -> dict[str, Any]:
     loss = training_loss(metrics)
     if any(key in metrics for key in LOSS_KEYS) and not math.isfinite(loss):
         raise FLServiceError(f"its training loss is {loss}: it diverged; try a smaller learning rate")
-    norm = _distance({key: array.numpy() for key, array in records[0].items()}, sent)
+    norm = _distance(to_arrays(records[0]), sent)
     return {"update_norm": norm, **metrics}
 
 
@@ -165,10 +166,10 @@ def _aggregate(strategy: Strategy, step: int, replies: list[Message], sent: Mapp
     if arrays is None:
         fewest = aggregation.fewest_updates(strategy)
         raise StrategyError(f"{name} needs at least {fewest} updates to aggregate, it got {count}")
-    new = {key: _as_type(array.numpy(), sent[key].dtype) for key, array in arrays.items()}
+    new = {key: _as_type(array, sent[key].dtype) for key, array in to_arrays(arrays).items()}
     if not all(np.isfinite(array).all() for array in new.values()):
         raise StrategyError(f"the model that {name} made of {count} updates is not finite: it was not used")
-    return ArrayRecord({key: Array(new[key]) for key in sent})
+    return to_record({key: new[key] for key in sent})
 
 
 def _as_type(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
@@ -176,17 +177,19 @@ def _as_type(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     if array.dtype == dtype:
         return np.asarray(array)
     with np.errstate(over="ignore"):
-        return np.asarray((np.rint(array) if np.issubdtype(dtype, np.integer) else array)).astype(dtype)
+        return np.asarray(np.rint(array) if np.issubdtype(dtype, np.integer) else array).astype(dtype)
 
 
 def _report_of(reply: Message) -> dict[str, Any]:
     if not reply.has_content() or "report" not in reply.content.config_records:
         return {}
-    return json.loads(str(reply.content.config_records["report"]["json"]))
+    report: dict[str, Any] = json.loads(str(reply.content.config_records["report"]["json"]))
+    return report
 
 
 def _nested_problems(reply: Message) -> dict[str, str]:
-    return _report_of(reply).get("problems", {})
+    problems: dict[str, str] = _report_of(reply).get("problems", {})
+    return problems
 
 
 def _reports(
@@ -217,7 +220,7 @@ class Tier:
     ) -> list[Outcome]:
         """Run one round for every config, each from the last one's model, and return what came of each."""
         aggregation.restore(self.strategy, state)
-        step = int(state[_STEP]["count"]) if _STEP in state else 0
+        step = int(str(state.config_records[_STEP]["count"])) if _STEP in state else 0
         outcomes = []
         for config in configs:
             outcome = run_tier(self.strategy, grid, members, arrays, config, step + 1)
@@ -240,7 +243,7 @@ class LocalAggregator:
         config = dict(next(iter(message.content.config_records.values())))
         arrays = next(iter(message.content.array_records.values()))
         members = json.loads(str(config["clusters"]))[self._grid.owner]
-        configs = [{**config, "local-round": k} for k in range(1, int(config["local-rounds"]) + 1)]
+        configs = [{**config, "local-round": k} for k in range(1, int(str(config["local-rounds"])) + 1)]
         outcomes = self._tier.run(context.state, self._grid, members, arrays, configs)
         return Message(_reply(self._grid.owner, outcomes), reply_to=message)
 
@@ -264,11 +267,12 @@ def _reply(owner: str, outcomes: Sequence[Outcome]) -> RecordDict:
         problems.setdefault(owner, "no client of it delivered an update")
         report = ConfigRecord({"json": json.dumps({"clients": clients, "problems": problems})})
         return RecordDict({"report": report})
-    total = sum(samples.values())
+    model, total = used[-1].arrays, sum(samples.values())
+    assert model is not None
     metrics: dict[str, Any] = {SAMPLES: int(total) if total == int(total) else total}
     if not math.isnan(used[-1].loss):
         metrics["train_loss"] = used[-1].loss
-    return RecordDict({"arrays": used[-1].arrays, "metrics": MetricRecord(metrics), "report": report})
+    return RecordDict({"arrays": model, "metrics": MetricRecord(metrics), "report": report})
 
 
 @dataclass(frozen=True)

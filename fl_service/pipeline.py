@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Array, ArrayRecord, Context, Message
+from flwr.app import ArrayRecord, Context, Message
 
 from fl_service import aggregation, checkpoint
 from fl_service.client_app import make_client_app
 from fl_service.errors import CheckpointError, TaskError
 from fl_service.grid import App, Call, InProcessGrid, Registry, one_after_another, perform
 from fl_service.hierarchy import ClientReport, GlobalAggregator, LocalAggregator
+from fl_service.records import to_arrays, to_record
 from fl_service.rng import derive_seed, seed_everything
-from fl_service.spec import ClientNode, Plan, TaskSettings, TrainingSpec
+from fl_service.spec import ClientNode, Plan, Slots, TaskSettings, TrainingSpec
 from fl_service.tasks import Evaluation, Task, make_task
 from fl_service.workers import WorkerPool
 
@@ -32,7 +33,7 @@ class RoundReport:
 
 
 def check_training(spec: TrainingSpec, clients: Sequence[ClientNode]) -> None:
-    """Check everything that can be known before a run; raises FLServiceError naming field, value and what is allowed."""
+    """Check all that can be known before a run; raises FLServiceError naming field, value and what is allowed."""
     settings = spec.settings
     for tier in ("global", "local"):
         _strategy(spec, settings, tier)
@@ -46,35 +47,6 @@ def _strategy(spec: TrainingSpec, settings: TaskSettings, tier: str) -> Any:
     return aggregation.build(name, arguments, learning_rate=rate, field=f"aggregation.{tier}")
 
 
-@dataclass
-class Slots:
-    """Which slot of the data each client has, where the data set is cut into slots.
-
-    A client that declares one has that one; the others take the free ones in the order in which they come.
-    """
-
-    needed: bool
-    count: int
-    given: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, settings: TaskSettings, clients: Sequence[ClientNode]) -> Slots:
-        """Decide the number of slots: the setting, else what a client declares, else the number of clients."""
-        declared = [node.slot[1] for node in clients if node.slot is not None]
-        partition = settings.partition or {}
-        count = partition.get("partitions") or (declared[0] if declared else len(clients))
-        return cls(settings.file is not None or bool(partition), max(1, int(count)))
-
-    def placed(self, node: ClientNode) -> ClientNode:
-        """Return the client with its slot."""
-        if not self.needed:
-            return replace(node, slot=None)
-        if node.slot is not None:
-            return node
-        index = self.given.setdefault(node.name, len(self.given))
-        return replace(node, slot=(index, self.count))
-
-
 def _client_app(spec: TrainingSpec, partitions: int) -> App:
     """Make a client app in a worker process."""
     return make_client_app(make_task(spec, partitions))
@@ -83,8 +55,8 @@ def _client_app(spec: TrainingSpec, partitions: int) -> App:
 class Pipeline:
     """Hierarchical federated learning driven from outside, one global round at a time.
 
-    `workers`: processes that execute the client apps (0: in this process). `client_app`: a Flower ClientApp of one's own
-    instead of the task's, unmodified; it runs in this process.
+    `workers`: processes that execute the client apps (0: in this process). `client_app`: a Flower ClientApp of one's
+    own instead of the task's, unmodified; it runs in this process.
     """
 
     def __init__(self, spec: TrainingSpec, workers: int = 0, client_app: App | None = None) -> None:
@@ -108,11 +80,11 @@ class Pipeline:
         self._open(Slots.of(self._settings, clients))
         self.apply(clients, nodes, plan)
         seed_everything(derive_seed(self._spec.seed, "model"))
-        self._model = ArrayRecord({key: Array(array) for key, array in self.task.initial_arrays().items()})
+        self._model = to_record(self.task.initial_arrays())
         return RoundReport(0, self._evaluate())
 
     def apply(self, clients: Sequence[ClientNode], nodes: Iterable[str], plan: Plan) -> None:
-        """Make members and places those of the plan; the model, and the state of nodes that stay, are left as they are."""
+        """Make members and places those of the plan; the model and the state of nodes that stay are left alone."""
         placed = [self._placed(node) for node in clients]
         self.task.check([node for node in placed if node.name in plan.clients])
         self._registry.keep_only({*nodes, plan.global_aggregator})
@@ -156,7 +128,10 @@ class Pipeline:
         checkpoint.save(checkpoint.Checkpoint(self._round, self._model, states, slots, fingerprint), path)
 
     def restore(self, path: Path, clients: Sequence[ClientNode], nodes: Iterable[str], plan: Plan) -> int:
-        """Go on from a checkpoint instead of `start`; returns its round. Raises CheckpointError if it is another run's."""
+        """Go on from a checkpoint instead of `start`; returns its round.
+
+        Raises CheckpointError for a checkpoint of another run.
+        """
         saved = checkpoint.load(path)
         for key, value in self._fingerprint().items():
             if saved.fingerprint.get(key) != value:
@@ -192,7 +167,7 @@ class Pipeline:
     @property
     def model_bytes(self) -> int:
         """Bytes of the model's arrays."""
-        return sum(array.numpy().nbytes for array in self._model.values())
+        return sum(array.nbytes for array in to_arrays(self._model).values())
 
     @property
     def worker_pids(self) -> list[int]:
@@ -223,7 +198,7 @@ class Pipeline:
 
     def _evaluate(self) -> Evaluation:
         seed_everything(derive_seed(self._spec.seed, "evaluate", self._round))
-        return self.task.evaluate({key: array.numpy() for key, array in self._model.items()})
+        return self.task.evaluate(to_arrays(self._model))
 
     def _client_config(self) -> dict[str, Any]:
         s = self._settings

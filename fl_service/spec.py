@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from fl_service.errors import TaskError, listed, unknown
+from fl_service.errors import TaskError, unknown
 
 OPTIMIZERS = ("sgd", "adam")
 PARTITION_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
@@ -84,10 +84,10 @@ class TaskSettings:
 
 
 def _check_partition(partition: Mapping[str, Any]) -> None:
-    kind = partition.get("kind")
+    kind = str(partition.get("kind"))
     if kind not in PARTITION_ARGUMENTS:
         raise TaskError(unknown("task.partition.kind", kind, PARTITION_ARGUMENTS))
-    allowed = ("kind", "partitions", *PARTITION_ARGUMENTS[kind])
+    allowed: tuple[str, ...] = ("kind", "partitions", *PARTITION_ARGUMENTS[kind])
     for key, value in partition.items():
         if key not in allowed:
             raise TaskError(unknown(f"task.partition ({kind})", key, allowed))
@@ -117,9 +117,11 @@ class ClientNode:
 
     def to_config(self) -> dict[str, str | int | float]:
         """Return the node as a Flower node configuration; partition-id and num-partitions are Flower's usual keys."""
-        slot = {} if self.slot is None else {"partition-id": self.slot[0], "num-partitions": self.slot[1]}
-        noise = {"label-noise-kind": self.noise_kind, "label-noise-share": float(self.noise_share)}
-        return {"name": self.name, "data": json.dumps(self.data), **noise, **slot}
+        config: dict[str, str | int | float] = {"name": self.name, "data": json.dumps(self.data)}
+        config |= {"label-noise-kind": self.noise_kind, "label-noise-share": float(self.noise_share)}
+        if self.slot is not None:
+            config |= {"partition-id": self.slot[0], "num-partitions": self.slot[1]}
+        return config
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ClientNode:
@@ -158,6 +160,30 @@ class Plan:
         return tuple(client for _, clients in self.clusters for client in clients)
 
 
-def describe(nodes: Mapping[str, ClientNode]) -> str:
-    """Return the nodes' names for a message."""
-    return listed(sorted(nodes))
+@dataclass
+class Slots:
+    """Which slot of the data each client has, where the data set is cut into slots.
+
+    A client that declares one has that one; the others take the free ones in the order in which they come.
+    """
+
+    needed: bool
+    count: int
+    given: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: TaskSettings, clients: Sequence[ClientNode]) -> Slots:
+        """Decide the number of slots: the setting, else what a client declares, else the number of clients."""
+        declared = [node.slot[1] for node in clients if node.slot is not None]
+        partition = settings.partition or {}
+        count = partition.get("partitions") or (declared[0] if declared else len(clients))
+        return cls(settings.file is not None or bool(partition), max(1, int(count)))
+
+    def placed(self, node: ClientNode) -> ClientNode:
+        """Return the client with its slot."""
+        if not self.needed:
+            return replace(node, slot=None)
+        if node.slot is not None:
+            return node
+        index = self.given.setdefault(node.name, len(self.given))
+        return replace(node, slot=(index, self.count))

@@ -1,7 +1,7 @@
 """Worker processes that execute client apps; with the same result as in process, bit for bit.
 
-A worker keeps nothing between calls but prepared data: a client's state travels with every call, so any worker can serve
-any client and a worker that dies takes nothing with it but the calls it held.
+A worker keeps nothing between calls but prepared data: a client's state travels with every call, so any worker can
+serve any client, and a worker that dies takes nothing with it but the calls it held.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, cast
 
 from flwr.app import Context, Message
 
@@ -27,7 +27,7 @@ class WorkerPool:
     """N processes, each with an app of its own made by `make_app(*arguments)` (both must be picklable)."""
 
     def __init__(self, count: int, make_app: Callable[..., App], *arguments: Any) -> None:
-        self._make, self._arguments = make_app, arguments
+        self._make, self._arguments, self._closed = make_app, arguments, False
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._all: list[_Worker] = []
         for _ in range(count):
@@ -45,6 +45,7 @@ class WorkerPool:
 
     def close(self) -> None:
         """End all workers; safe to call twice."""
+        self._closed = True
         for worker in self._all:
             worker.close()
         self._all.clear()
@@ -58,14 +59,21 @@ class WorkerPool:
     def _perform(self, call: Call) -> Message:
         worker = self._idle.get()
         try:
+            if not worker.process.is_alive():  # it died idle, so nothing is lost
+                worker = self._replaced(worker)
             return worker.perform(call)
         except (EOFError, OSError) as error:
-            worker.close()
-            self._all.remove(worker)
-            worker = self._started()
+            worker = self._replaced(worker)
             return error_reply(call.message, f"the worker process that trained it died ({type(error).__name__})")
         finally:
             self._idle.put(worker)
+
+    def _replaced(self, worker: _Worker) -> _Worker:
+        if self._closed:
+            return worker
+        worker.close()
+        self._all.remove(worker)
+        return self._started()
 
 
 class _Worker:
@@ -86,7 +94,7 @@ class _Worker:
         if isinstance(reply, str):
             return error_reply(call.message, reply)
         context.state = state
-        return reply
+        return cast(Message, reply)
 
     def close(self) -> None:
         """End the process: by closing its pipe, by force where it does not listen."""

@@ -29,11 +29,11 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class FitResult:
-    """A trained model, the number of samples it was trained on and the mean loss of the last epoch."""
+    """A trained model, the number of samples it was trained on and the mean loss of the last epoch (None: unknown)."""
 
     arrays: Arrays
     samples: int
-    train_loss: float
+    train_loss: float | None
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,3 @@ class Task(Protocol):
 
     def evaluate(self, arrays: Arrays) -> Evaluation:
         """Evaluate the model on the global test set."""
-
-    def label_counts(self, node: ClientNode) -> dict[int, int]:
-        """Return {label: samples} of a client's data, without training; empty where it cannot be known."""

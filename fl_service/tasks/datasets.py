@@ -138,7 +138,7 @@ def _missing(name: str, source: _Source, root: Path, download: bool, error: Exce
     if download:
         return f"task.name: {name!r} could not be downloaded to {root}: {error}"
     return (
-        f"task.name: {name!r} is not on this machine (looked in {root / source.torchvision}). Either allow the download "
-        f"with AIOTWIN_DOWNLOAD=1, or set AIOTWIN_DATA to a folder in which torchvision.datasets.{source.torchvision} "
-        "finds its files."
+        f"task.name: {name!r} is not on this machine (looked in {root / source.torchvision}). Either allow the "
+        "download with AIOTWIN_DOWNLOAD=1, or set AIOTWIN_DATA to a folder in which "
+        f"torchvision.datasets.{source.torchvision} finds its files."
     )

@@ -49,11 +49,6 @@ class ImageTask:
         """Return the untrained model, whose weights derive from the run seed."""
         return {name: array.copy() for name, array in self._initial.items()}
 
-    def label_counts(self, node: ClientNode) -> dict[int, int]:
-        """Return {label: samples} as the client sees them, its label noise included."""
-        labels, counts = np.unique(self._select(node)[1], return_counts=True)
-        return {int(label): int(count) for label, count in zip(labels, counts, strict=True)}
-
     def fit(self, arrays: Arrays, node: ClientNode, config: FitConfig) -> FitResult:
         """Train on a client's data; the optimiser starts afresh."""
         images, labels = self._client_tensors(node)
@@ -82,27 +77,20 @@ class ImageTask:
         self._network.load(arrays)
         self._network.module.eval()
         with torch.inference_mode():
-            scores = torch.cat([self._network.module(part) for part in images.split(_EVALUATION_BATCH)])
+            scores = torch.cat([self._network.module(part) for part in torch.split(images, _EVALUATION_BATCH)])
             loss = float(functional.cross_entropy(scores, labels))
-        right = (scores.argmax(1) == labels).numpy()
-        true = labels.numpy()
-        per_class = {int(label): 100.0 * float(right[true == label].mean()) for label in np.unique(true)}
-        return Evaluation(100.0 * float(right.mean()), loss, per_class)
+        right, true = (scores.argmax(1) == labels).numpy(), labels.numpy()
+        per_class = {int(label): _percent(right[true == label]) for label in np.unique(true)}
+        return Evaluation(_percent(right), loss, per_class)
 
     def _batches(self, name: str, config: FitConfig, epoch: int, samples: int) -> tuple[Tensor, ...]:
         rng = generator(self._seed, "batches", name, config.round, config.local_round, epoch)
-        return torch.from_numpy(rng.permutation(samples)).split(config.batch_size)
-
-    def _select(self, node: ClientNode) -> tuple[np.ndarray, np.ndarray]:
-        """Return the indices of a client's samples and their labels, noise included."""
-        data = self._data
-        chosen = partition.indices(node, data.train_labels, data.classes, self._settings.partition, self._seed)
-        return chosen, partition.noisy(data.train_labels[chosen], node, data.classes, self._seed)
+        return torch.split(torch.from_numpy(rng.permutation(samples)), config.batch_size)
 
     def _client_tensors(self, node: ClientNode) -> tuple[Tensor, Tensor]:
         known = self._prepared.get(node.name)
         if known is None or known[0] != node:
-            chosen, labels = self._select(node)
+            chosen, labels = partition.select(node, self._data, self._settings.partition, self._seed)
             images = torch.from_numpy(self._data.normalised(self._data.train_images[chosen]))
             known = self._prepared[node.name] = (node, images, torch.from_numpy(labels))
         return known[1], known[2]
@@ -116,3 +104,8 @@ class ImageTask:
             chosen = np.random.default_rng(_TEST_CHOICE_SEED).permutation(count)[:wanted]
         images = torch.from_numpy(self._data.normalised(self._data.test_images[chosen]))
         return images, torch.from_numpy(self._data.test_labels[chosen])
+
+
+def _percent(right: np.ndarray) -> float:
+    """Return the share of True in percent, exactly 7.4 for 37 of 500."""
+    return 100 * int(right.sum()) / len(right)

@@ -52,7 +52,8 @@ class _Cnn62k(nn.Module):
         # Rectifying after pooling gives the same numbers with a quarter of the work.
         x = functional.relu(functional.max_pool2d(self.conv1(x), 2))
         x = functional.relu(functional.max_pool2d(self.conv2(x), 2)).flatten(1)
-        return self.fc3(functional.relu(self.fc2(functional.relu(self.fc1(x)))))
+        scores: Tensor = self.fc3(functional.relu(self.fc2(functional.relu(self.fc1(x)))))
+        return scores
 
 
 _BUILDERS = {"mlp": _mlp, "cnn": _cnn, "cnn62k": _Cnn62k}

@@ -1,8 +1,8 @@
 """Who trains on what: index lists into the training set that depend on nobody but the client itself.
 
 Label counts: each client draws without replacement from the label's whole pool, with a generator keyed by (seed, node,
-label). Two clients may share samples; in return a client that joins changes nobody's data, and asking for more of a label
-extends what the client had. Slots (iid, dirichlet, shards) cut the whole training set, keyed by (seed, kind).
+label). Two clients may share samples; in return a client that joins changes nobody's data, and asking for more of a
+label extends what the client had. Slots (iid, dirichlet, shards) cut the whole training set, keyed by (seed, kind).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from fl_service.errors import TaskError, listed, unknown
 from fl_service.rng import generator
 from fl_service.spec import NOISE_KINDS, ClientNode
+from fl_service.tasks.datasets import ImageData
 
 _MAX_LABELS_SHOWN = 12
 
@@ -129,3 +130,17 @@ def noisy(labels: np.ndarray, node: ClientNode, classes: int, seed: int) -> np.n
         (labels[wrong] + 1) % classes if node.noise_kind == "shift" else rng.integers(0, classes, len(wrong))
     )
     return changed
+
+
+def select(
+    node: ClientNode, data: ImageData, partition: Mapping[str, Any] | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of a client's samples in the training set and its labels for them, noise included."""
+    chosen = indices(node, data.train_labels, data.classes, partition, seed)
+    return chosen, noisy(data.train_labels[chosen], node, data.classes, seed)
+
+
+def label_counts(node: ClientNode, data: ImageData, partition: Mapping[str, Any] | None, seed: int) -> dict[int, int]:
+    """Return {label: samples} as the client sees them, noise included."""
+    labels, counts = np.unique(select(node, data, partition, seed)[1], return_counts=True)
+    return {int(label): int(count) for label, count in zip(labels, counts, strict=True)}

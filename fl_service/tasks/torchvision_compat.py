@@ -34,7 +34,8 @@ def torchvision_datasets() -> ModuleType:
 def _declare_operators() -> None:
     import torch
 
-    library = torch.library.Library("torchvision", "DEF")
+    declare: Any = torch.library.Library
+    library = declare("torchvision", "DEF")
     for schema in _SCHEMAS:
         library.define(schema)
     _kept_alive.append(library)
