@@ -10,6 +10,7 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -85,6 +86,7 @@ class WandbTracker(Tracker):
         self._key = find_key()
         self.mode = mode
         self._writer: subprocess.Popen[str] | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._service: int | None = None
         self._open = False
         self._orders: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -101,7 +103,9 @@ class WandbTracker(Tracker):
         directory = Path(directory).absolute()
         try:
             (directory / "wandb").mkdir(parents=True, exist_ok=True)
-            self._writer = self._launch(directory)
+            # A killed client leaves its temporary folders. Short, as it is part of the path of a socket.
+            self._scratch = tempfile.TemporaryDirectory(prefix="w-", ignore_cleanup_errors=True)
+            self._writer = self._launch(directory, self._scratch.name)
         except OSError as error:
             self._warn(f"the W&B writer could not be started ({error}); the run goes on without W&B")
             return
@@ -141,8 +145,10 @@ class WandbTracker(Tracker):
         for thread in self._threads:
             thread.join(1.0)
         self._open = False
+        if self._scratch:
+            self._scratch.cleanup()
 
-    def _launch(self, directory: Path) -> subprocess.Popen[str]:
+    def _launch(self, directory: Path, scratch: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-P", str(_WRITER)],
             stdin=subprocess.PIPE,
@@ -151,7 +157,7 @@ class WandbTracker(Tracker):
             text=True,
             encoding="utf-8",
             cwd=directory,
-            env=self._environment(directory / "wandb"),
+            env={**self._environment(directory / "wandb"), "TMPDIR": scratch},
             start_new_session=True,  # Ctrl-C is for the orchestrator, which then finishes the run
         )
 

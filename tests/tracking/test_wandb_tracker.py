@@ -124,6 +124,8 @@ def test_a_kill_does_not_hurt_the_training(run_dir: Path, victim: str, caplog: p
 
 def test_a_hanging_service_is_given_up(run_dir: Path, caplog: pytest.LogCaptureFixture):
     tracker = started(run_dir, time_limit=1.0)
+    scratch = Path(tracker._scratch.name if tracker._scratch else "")
+    assert scratch.is_dir()
     service = int(tracker._service or 0)
     os.kill(service, signal.SIGSTOP)
     tracker.log(row(3))
@@ -131,6 +133,7 @@ def test_a_hanging_service_is_given_up(run_dir: Path, caplog: pytest.LogCaptureF
     tracker.finish()
     assert time.monotonic() - begun < 4.0
     assert "did not finish in 1 s" in str(tracker.problem)
+    assert not scratch.exists()
     assert len(caplog.records) == 1
     wait_for(lambda: not alive(service))
 
