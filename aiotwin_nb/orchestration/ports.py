@@ -1,4 +1,4 @@
-"""The protocols that the orchestrator talks to; runtime, tracking and cluster implement them (standard library only)."""
+"""The protocols that the orchestrator talks to; runtime, tracking and cluster implement them."""
 
 from __future__ import annotations
 

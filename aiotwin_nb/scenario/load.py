@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -146,10 +146,10 @@ def _nodes_of(value: Any, folder: Path, document: Located, path: FieldPath) -> A
     return [NodeSpec.of(node).model_dump(exclude_none=True) for node in read_nodes_csv(file)]
 
 
-Model = Any
+M = TypeVar("M", bound=BaseModel)
 
 
-def _validated(model: Any, document: Located, raw: Any, overridden: set[FieldPath]) -> Any:
+def _validated(model: type[M], document: Located, raw: Any, overridden: set[FieldPath]) -> M:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -240,7 +240,9 @@ def _semantic_problems(scenario: Scenario, raw: dict[str, Any], document: Locate
     later = [node.id for event in scenario.events for node in event.add]
     for problem in check_infrastructure(scenario.infrastructure, later):
         place: FieldPath = ("nodes", seen[problem.node]) if problem.node in seen else ("nodes",)
-        problems.append(document.error((*place, problem.field) if problem.field else place, problem.message))
+        problems.append(
+            document.error((*place, *problem.field.split(".", 1)) if problem.field else place, problem.message)
+        )
     return problems or _event_problems(scenario, document)
 
 

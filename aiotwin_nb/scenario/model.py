@@ -87,7 +87,7 @@ class NodeSpec(_Section):
             role=node.role,
             links=dict(node.links),
             data=dict(node.data),
-            label_noise=LabelNoiseSpec(kind=node.label_noise.kind, share=node.label_noise.share),  # type: ignore[arg-type]
+            label_noise=LabelNoiseSpec(kind=node.label_noise.kind, share=node.label_noise.share),
             energy=node.energy,
             partition=node.partition,
         )
@@ -216,7 +216,9 @@ class Scenario(_Section):
     name: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]*$")]
     seed: int = Field(1, ge=0, lt=2**63)
     task: TaskSpec = TaskSpec(name="digits")
-    model_size_mb: Positive | Literal["auto"] = Field(Decimal("3.3"), description="S in MB; auto = parameter bytes / 10^6")
+    model_size_mb: Positive | Literal["auto"] = Field(
+        Decimal("3.3"), description="S in MB; auto = parameter bytes / 10^6"
+    )
     nodes: list[NodeSpec] = Field(min_length=1)
     training: TrainingSpec = TrainingSpec()
     strategy: StrategySpec = StrategySpec()

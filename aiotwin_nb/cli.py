@@ -1,0 +1,431 @@
+"""The command line: `aiotwin VERB …`. Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from aiotwin_nb import __version__
+from aiotwin_nb.errors import AIoTwinError, InvalidInput, did_you_mean
+from aiotwin_nb.scenario import Scenario, lab_names, load_scenario, node_from_yaml, parse_override, scenario_schema
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.action(options) or 0)
+    except AIoTwinError as error:
+        print(f"aiotwin: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("aiotwin: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse whose errors suggest the nearest verb."""
+
+    def error(self, message: str) -> NoReturn:
+        if "invalid choice" in message:
+            wrong = message.partition("invalid choice: '")[2].partition("'")[0]
+            message += did_you_mean(wrong, VERBS)
+        self.exit(2, f"{self.prog}: {message}\n(see: {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="aiotwin",
+        description="Adaptive orchestration of hierarchical federated learning under a communication budget.",
+        epilog=f"Shipped labs: {', '.join(lab_names())}. Start with: aiotwin run improvement",
+    )
+    parser.add_argument("--version", action="version", version=f"aiotwin {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, (add_arguments, action, text) in VERBS.items():
+        verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        add_arguments(verb)
+        verb.set_defaults(action=action)
+    return parser
+
+
+# Shared arguments.
+
+
+def _scenario_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "scenario", metavar="SCENARIO", help="a scenario file, the name of a lab, or - for stdin"
+    )
+    parser.add_argument("--seed", type=int, help="instead of the scenario's")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="PATH=VALUE", help="e.g. validation.window=3"
+    )
+
+
+def _json_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="only JSON on standard output")
+
+
+def _running_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-progress", action="store_true", help="no live display")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes for the clients (0: this one)")
+    parser.add_argument(
+        "--tracking", choices=("auto", "offline", "online", "off"), help="W&B; default: AIOTWIN_TRACKING, else auto"
+    )
+    _json_argument(parser)
+
+
+def _scenario(options: argparse.Namespace) -> Scenario:
+    overrides = [parse_override(text) for text in options.overrides]
+    if options.scenario != "-":
+        return load_scenario(options.scenario, overrides=overrides, seed=options.seed)
+    from aiotwin_nb.scenario.load import build_scenario
+    from aiotwin_nb.scenario.located import parse_yaml
+
+    if options.seed is not None:
+        overrides.append(("seed", options.seed))
+    return build_scenario(parse_yaml(sys.stdin.read(), "<stdin>"), Path.cwd(), overrides)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, allow_nan=False))
+
+
+# run, resume.
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    _scenario_arguments(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the run directory, new or empty")
+    parser.add_argument("--runtime", default="embedded", help="where it runs: embedded (default)")
+    _running_arguments(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from aiotwin_nb import api
+    from aiotwin_nb.progress import make_progress
+
+    scenario = _scenario(options)
+    directory = options.out or api.default_directory(scenario)
+    progress = make_progress(quiet=options.no_progress or options.json)
+    try:
+        state = api.execute(
+            scenario,
+            directory,
+            runtime=options.runtime,
+            workers=options.workers,
+            tracking=options.tracking,
+            listeners=[progress],
+        )
+    finally:
+        progress.close()
+    return _report(state, directory, options)
+
+
+def _resume_arguments(parser: argparse.ArgumentParser) -> None:
+    _run_argument(parser)
+    _running_arguments(parser)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from aiotwin_nb import api
+    from aiotwin_nb.orchestration.rundir import RunDirectory
+    from aiotwin_nb.progress import make_progress
+
+    progress = make_progress(quiet=options.no_progress or options.json)
+    try:
+        state = api.continue_run(options.run, workers=options.workers, tracking=options.tracking, listeners=[progress])
+    finally:
+        progress.close()
+    return _report(state, RunDirectory.open(options.run).path, options)
+
+
+def _report(state: Any, directory: Path, options: argparse.Namespace) -> int:
+    from aiotwin_nb.orchestration.summary import summarise
+
+    summary = summarise(state)
+    if options.json:
+        _print_json(summary)
+    else:
+        print(_summary_text(summary))
+        print(f"run directory: {directory}")
+        if summary["status"] == "stopped":
+            print(f"continue it with: aiotwin resume {directory}")
+    if state.status == "failed":
+        return 1
+    return INTERRUPTED if state.stop_reason == "interrupted" else 0
+
+
+def _summary_text(summary: dict[str, Any]) -> str:
+    lines = [
+        f"{summary['scenario']} (seed {summary['seed']}): {summary['status']} ({summary['stop_reason']}) "
+        f"after {summary['rounds']} rounds"
+    ]
+    if summary["final_accuracy"] is not None:
+        lines[0] += f", accuracy {summary['final_accuracy']:.2f} % (best {summary['best_accuracy']:.2f} %)"
+    budget = "" if summary["budget"] is None else f" of {summary['budget']:,}"
+    lines.append(f"spent {summary['total_cost']:,}{budget}")
+    for record in summary["reconfigurations"]:
+        added, removed = record["trigger"]["added"], record["trigger"]["removed"]
+        what = [f"{i} joined" for i in added] + [f"{i} left" for i in removed]
+        at = f", decided after round {record['evaluation_round']}" if record["evaluation_round"] else ""
+        lines.append(
+            f"after round {record['after_round']}: {', '.join(what) or 'links or data changed'}{at}: "
+            f"{record['decision'].upper()}: {record['reason']}"
+        )
+    return "\n".join(lines)
+
+
+# plan, replay, compare.
+
+
+def _plan_arguments(parser: argparse.ArgumentParser) -> None:
+    _scenario_arguments(parser)
+    _json_argument(parser)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from aiotwin_nb import api
+
+    planned = api.plan(_scenario(options))
+    if options.json:
+        _print_json(planned)
+        return 0
+    initial = planned["initial"]
+    print(f"start: {_clusters(initial['clusters'])}; a round costs {initial['round_cost']:,}")
+    for record in planned["reconfigurations"]:
+        print(
+            f"after round {record['after_round']}: {_clusters(record['clusters'])}; the change costs "
+            f"{record['change_cost']:,}, a round {record['round_cost_after']:,} ({record['post_cost']:+,})"
+        )
+    return 0
+
+
+def _clusters(clusters: dict[str, list[str]]) -> str:
+    return " | ".join(f"{aggregator} ← {' '.join(clients)}" for aggregator, clients in clusters.items())
+
+
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    _scenario_arguments(parser)
+    parser.add_argument("--trace", type=Path, required=True, metavar="FILE.csv", help="round,accuracy,loss,total cost")
+    parser.add_argument("--window", type=int, metavar="W", help="same as --set validation.window=W")
+    parser.add_argument("--trend", metavar="NAME", help="same as --set validation.trend=NAME")
+    _json_argument(parser)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from aiotwin_nb import api
+
+    if options.window is not None:
+        options.overrides.append(f"validation.window={options.window}")
+    if options.trend is not None:
+        options.overrides.append(f"validation.trend={options.trend}")
+    result = api.replay(_scenario(options), options.trace)
+    if options.json:
+        _print_json(result)
+        return 0
+    for record in result["reconfigurations"]:
+        print(f"after round {record['after_round']}: {record['decision'].upper()}: {record['reason']}")
+    print(f"{len(result['ledger'])} payments, {sum(e['cost'] for e in result['ledger']):,} in total")
+    return 0
+
+
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    _scenario_arguments(parser)
+    parser.add_argument("--seeds", type=_seeds, metavar="A-B", help="e.g. 1-10 or 1,4,7; default: the scenario's seed")
+    _json_argument(parser)
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds: list[int] = []
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            seeds += range(int(first), int(last if dash else first) + 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} must look like 1-10 or 1,4,7") from None
+    if not seeds:
+        raise argparse.ArgumentTypeError(f"{text!r} names no seed; it must look like 1-10 or 1,4,7")
+    return seeds
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from aiotwin_nb import api
+
+    result = api.compare(_scenario(options), seeds=options.seeds)
+    if options.json:
+        _print_json(result)
+        return 0
+    if not result["branches"]:
+        print("nothing to compare: no event of this scenario leads to a reconfiguration")
+    for branch in result["branches"]:
+        kept, reverted = (
+            "-" if branch[b] is None else f"{branch[b]['final_accuracy']:.2f} %" for b in ("kept", "reverted")
+        )
+        print(
+            f"seed {branch['seed']}, after round {branch['after_round']}: kept {kept}, reverted {reverted}; "
+            f"better: {branch['best']}; decided: {branch['decision']}"
+        )
+    return 0
+
+
+# status, watch, stop, inject.
+
+
+def _run_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run directory, or its name under ./runs")
+
+
+def _status_arguments(parser: argparse.ArgumentParser) -> None:
+    _run_argument(parser)
+    _json_argument(parser)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from aiotwin_nb import api
+
+    handle = api.attach(options.run)
+    summary = {**handle.summary, "status": handle.status}
+    if options.json:
+        _print_json(summary)
+    else:
+        print(_summary_text(summary))
+    return 0
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from aiotwin_nb import api
+    from aiotwin_nb.orchestration.journal import read_journal
+    from aiotwin_nb.orchestration.rundir import RunDirectory
+    from aiotwin_nb.orchestration.state import RunState, evolve
+    from aiotwin_nb.progress import make_progress
+
+    directory = RunDirectory.open(options.run)
+    progress = make_progress(sys.stdout)
+    state, seen = RunState.before(directory.rules()), 0
+    try:
+        while True:
+            alive = directory.is_owned()
+            for entry in read_journal(directory.journal_file)[seen:]:
+                state, seen = evolve(state, entry.event), seen + 1
+                progress(entry.event, state)
+            if not alive:
+                break
+            time.sleep(0.2)
+    finally:
+        progress.close()
+    if api.attach(options.run).status == "interrupted":
+        print(f"its process died; continue it with: aiotwin resume {options.run}")
+    return 0
+
+
+def _stop(options: argparse.Namespace) -> int:
+    from aiotwin_nb import api
+
+    handle = api.attach(options.run)
+    if handle.status != "running":
+        raise InvalidInput(f"{options.run}: does not run (it is {handle.status}), so there is nothing to stop")
+    handle.stop()
+    print(f"{handle.path.name} stops at the next round boundary; continue it with: aiotwin resume {options.run}")
+    return 0
+
+
+def _inject_arguments(parser: argparse.ArgumentParser) -> None:
+    _run_argument(parser)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--add", type=Path, metavar="NODE.yaml", help="a node that joins")
+    what.add_argument("--remove", metavar="ID", help="a node that leaves")
+
+
+def _inject(options: argparse.Namespace) -> int:
+    from aiotwin_nb import api
+
+    handle = api.attach(options.run)
+    if options.add:
+        node = node_from_yaml(options.add)
+        handle.inject(add=[node])
+        what = f"{node.id} joins"
+    else:
+        handle.inject(remove=[options.remove])
+        what = f"{options.remove} leaves"
+    later = "at the next round boundary" if handle.status == "running" else "when the run is resumed"
+    print(f"{what} {later}")
+    return 0
+
+
+# notebook, lab, schema, doctor.
+
+
+def _notebook_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("notebook", type=Path, metavar="NOTEBOOK", help="a notebook file")
+    parser.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    parser.add_argument("-o", dest="output", type=Path, metavar="OUT.ipynb", help="default: runs/<name>-executed.ipynb")
+
+
+def _notebook(options: argparse.Namespace) -> int:
+    import yaml
+
+    from aiotwin_nb.notebook import execute_notebook
+
+    parameters = {name: yaml.safe_load(value) for name, value in options.parameters}
+    print(execute_notebook(options.notebook, parameters, options.output))
+    return 0
+
+
+def _lab_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("aiotwin-lab"), metavar="DIR")
+    parser.add_argument("extra", nargs="*", metavar="-- OPTION", help="passed on to JupyterLab, after --")
+
+
+def _lab(options: argparse.Namespace) -> int:
+    from aiotwin_nb.notebook import open_lab
+
+    return open_lab(options.folder, options.extra)
+
+
+def _schema(options: argparse.Namespace) -> int:
+    _print_json(scenario_schema())
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from aiotwin_nb.doctor import examine
+
+    findings = examine()
+    if options.json:
+        _print_json([vars(finding) for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{finding.state:8} {finding.name:12} {finding.text}")
+    return 1 if any(finding.state == "broken" for finding in findings) else 0
+
+
+def _nothing(parser: argparse.ArgumentParser) -> None:
+    """No arguments."""
+
+
+VERBS = {
+    "run": (_run_arguments, _run, "run a scenario: plan, train, decide, up to the end of its budget"),
+    "plan": (_plan_arguments, _plan, "configuration and costs at the start and after every event, without training"),
+    "replay": (_replay_arguments, _replay, "decisions on a recorded accuracy curve, without training"),
+    "compare": (_compare_arguments, _compare, "run both branches of every event and say which was better"),
+    "status": (_status_arguments, _status, "how a run is"),
+    "watch": (_run_argument, _watch, "follow a run until it ends"),
+    "stop": (_run_argument, _stop, "stop a run at the next round boundary; it can be resumed"),
+    "resume": (_resume_arguments, _resume, "go on with a run that was stopped or whose process died"),
+    "inject": (_inject_arguments, _inject, "let a node join or leave a run at the next round boundary"),
+    "notebook": (_notebook_arguments, _notebook, "execute a notebook headless, with parameters"),
+    "lab": (_lab_arguments, _lab, "copy the notebooks into a folder and open JupyterLab there"),
+    "schema": (_nothing, _schema, "JSON schema of the scenario file"),
+    "doctor": (_json_argument, _doctor, "what works here, what is missing and how to get it"),
+}

@@ -1,0 +1,92 @@
+"""The inbox: commands for a running run, one file each, written by atomic rename."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from aiotwin_nb.continuum import Change, Infrastructure, Role, check_infrastructure
+from aiotwin_nb.errors import InvalidInput
+from aiotwin_nb.orchestration.files import write_atomic
+from aiotwin_nb.scenario import NodeSpec
+from aiotwin_nb.scenario.model import Cost, NodeId, Samples
+
+
+class Command(BaseModel):
+    """What a person asks of a running run: stop it, or inject nodes joining or leaving, link costs or data changing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    command: Literal["inject", "stop"]
+    add: list[NodeSpec] = []
+    remove: list[NodeId] = []
+    link: dict[NodeId, dict[NodeId, Cost]] = {}
+    data: dict[NodeId, dict[Samples, Samples]] = {}
+
+    def to_change(self) -> Change:
+        """The change of the continuum that it asks for."""
+        return Change(
+            added=tuple(node.to_node() for node in self.add),
+            removed=tuple(self.remove),
+            links={i: dict(links) for i, links in self.link.items()},
+            data={i: dict(data) for i, data in self.data.items()},
+        )
+
+
+def parse_command(raw: Mapping[str, Any]) -> Command:
+    """A command from its JSON form; raises InvalidInput saying what is wrong with it."""
+    try:
+        command = Command.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "command"
+        raise InvalidInput(f"{where}: {first['msg']} (given: {first['input']!r})") from None
+    if command.command == "inject" and not command.to_change():
+        raise InvalidInput("the command injects nothing; give add, remove, link or data")
+    return command
+
+
+def check_command(command: Command, infrastructure: Infrastructure) -> None:
+    """Raise InvalidInput when a command makes no sense for the nodes that exist now."""
+    change = command.to_change()
+    if infrastructure.global_aggregator in change.removed:
+        raise InvalidInput("the global aggregator cannot leave; stop the run instead")
+    if any(node.role is Role.GLOBAL_AGGREGATOR for node in change.added):
+        raise InvalidInput("a global aggregator cannot join: the run has one")
+    after = infrastructure.apply(change)
+    problems = check_infrastructure(after, tuple(infrastructure.nodes))
+    known = {problem.message for problem in check_infrastructure(infrastructure)}
+    new = [problem.message for problem in problems if problem.message not in known]
+    if new:
+        raise InvalidInput("; ".join(new))
+
+
+def submit(inbox: Path, command: Command) -> str:
+    """Put a command into an inbox; returns its id."""
+    command_id = f"{time.time_ns()}-{uuid.uuid4().hex[:8]}"
+    inbox.mkdir(exist_ok=True)
+    content = command.model_dump(mode="json", exclude_defaults=True)
+    write_atomic(inbox / f"{command_id}.json", json.dumps(content).encode())
+    return command_id
+
+
+def waiting(inbox: Path) -> list[Path]:
+    """Command files in the order in which they were put there."""
+    return sorted(inbox.glob("[!.]*.json")) if inbox.is_dir() else []
+
+
+def read_command(path: Path) -> dict[str, Any]:
+    """The JSON form of a command file; raises InvalidInput when it is none."""
+    try:
+        raw = json.loads(path.read_bytes())
+    except ValueError:
+        raise InvalidInput(f"{path.name}: is not JSON") from None
+    if not isinstance(raw, dict):
+        raise InvalidInput(f"{path.name}: must be a JSON object like {{'command': 'stop'}}")
+    return raw

@@ -1,0 +1,85 @@
+"""Metric rows: one flat row per finished round, the same for W&B and from the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from aiotwin_nb.orchestration.events import Event, RoundFinished
+from aiotwin_nb.orchestration.journal import read_journal
+from aiotwin_nb.orchestration.ports import ClientResult
+from aiotwin_nb.orchestration.state import Rules, RunState, evolve
+from aiotwin_nb.scenario import number
+
+
+def metric_row(state: RunState) -> dict[str, Any]:
+    """The row of the last finished round, with what was changed and decided after it.
+
+    Accuracy in percent, costs in the scenario's unit, seconds of wall time; `client/<id>/…` are of the last local round
+    (seconds are summed over local rounds).
+    """
+    assert state.checkpoint is not None
+    finished, row = state.checkpoint.result, state.history[-1]
+    values: dict[str, Any] = {
+        "round": row.round,
+        "global/accuracy": row.accuracy,
+        "global/loss": row.loss,
+        "global/seconds": row.seconds,
+        "cost/round": number(row.cost),
+        "cost/total": number(state.spent),
+        "clients/count": len(row.configuration.clients),
+        "clients/left_out": len(finished.problems),
+    }
+    if state.rules.budget is not None:
+        values["cost/budget_left"] = number(state.rules.budget - state.spent)
+    return {**values, **_clients(finished.clients), **_changes(state)}
+
+
+def _clients(results: Iterable[ClientResult]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for result in results:
+        prefix = f"client/{result.client}"
+        values[f"{prefix}/samples"] = result.samples
+        values[f"{prefix}/train_loss"] = result.train_loss
+        values[f"{prefix}/update_norm"] = result.update_norm
+        values[f"{prefix}/seconds"] = values.get(f"{prefix}/seconds", 0.0) + result.seconds
+    return values
+
+
+def _changes(state: RunState) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for record in state.reconfigurations:
+        if record.after_round == state.round:
+            values["reconfiguration/change_cost"] = number(record.change_cost)
+            values["reconfiguration/post_cost"] = number(record.post_cost)
+            values["reconfiguration/decision"] = record.decision
+        elif record.evaluation_round == state.round and record.decision != "pending":
+            values["decision/verdict"] = record.decision
+            if record.predicted_old is not None and record.predicted_new is not None:
+                values["decision/predicted_old"] = record.predicted_old
+                values["decision/predicted_new"] = record.predicted_new
+    return values
+
+
+def rows_of(rules: Rules, events: Iterable[Event]) -> list[dict[str, Any]]:
+    """All rows of a journal's events, one per round, ascending."""
+    rows: list[dict[str, Any]] = []
+    state = RunState.before(rules)
+    for event in events:
+        if isinstance(event, RoundFinished) and state.round >= 0:
+            rows.append(metric_row(state))
+        state = evolve(state, event)
+    return [*rows, metric_row(state)] if state.round >= 0 else rows
+
+
+class JournalSource:
+    """Metric rows from a run's journal: the second source, when W&B is off or broken."""
+
+    def __init__(self, journal: Path, rules: Rules) -> None:
+        self._journal = journal
+        self._rules = rules
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows so far, one per round, ascending."""
+        return rows_of(self._rules, (entry.event for entry in read_journal(self._journal)))

@@ -1,0 +1,225 @@
+"""The state of a run: a fold over its events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import reduce
+from typing import Literal
+
+from aiotwin_nb.continuum import Change, Infrastructure, Node
+from aiotwin_nb.decision import Verdict
+from aiotwin_nb.orchestration.events import (
+    BoundaryReached,
+    Charged,
+    CommandApplied,
+    Decided,
+    Deployed,
+    Event,
+    InfrastructureChanged,
+    Planned,
+    Reconfiguration,
+    Reconfigured,
+    RoundFinished,
+    RoundStarted,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    Window,
+)
+from aiotwin_nb.orchestration.ledger import Ledger, LedgerEntry
+from aiotwin_nb.planning import PlanningRequest, make_plan
+from aiotwin_nb.planning.configuration import Configuration
+from aiotwin_nb.planning.costs import CostModel, cost_model
+from aiotwin_nb.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a run is decided by: the scenario and what follows from it.
+
+    `forks`: verdicts imposed on the reconfigurations made after given rounds (`aiotwin compare`). `returning`: nodes
+    that left come back for a revert; only a counterfactual may say so.
+    """
+
+    scenario: Scenario
+    cost_model: CostModel
+    changes: Mapping[int, Change]
+    forks: Mapping[int, Verdict] = field(default_factory=dict)
+    returning: bool = False
+
+    @classmethod
+    def of(cls, scenario: Scenario, *, model_size_mb: Decimal | None = None) -> Rules:
+        """Derive the rules; `model_size_mb` is needed when the scenario says auto."""
+        size = model_size_mb if scenario.model_size_mb == "auto" else scenario.model_size_mb
+        assert isinstance(size, Decimal), "model_size_mb: auto must be resolved by the runtime first"
+        return cls(scenario, cost_model(scenario.cost.model, model_size_mb=size), scenario.changes())
+
+    @property
+    def budget(self) -> Decimal | None:
+        """The budget, or None."""
+        return self.scenario.objective.budget
+
+    @property
+    def hard_budget(self) -> Decimal | None:
+        """The budget that no payment may exceed, or None when overshoot is allowed."""
+        return None if self.scenario.objective.overshoot == "allowed" else self.budget
+
+    def plan(self, infrastructure: Infrastructure, current: Configuration | None) -> Configuration:
+        """The strategy's configuration for an infrastructure."""
+        scenario = self.scenario
+        request = PlanningRequest(
+            infrastructure=infrastructure,
+            epochs=scenario.training.epochs,
+            local_rounds=scenario.training.local_rounds,
+            cost_model=self.cost_model,
+            current=current,
+        )
+        return make_plan(scenario.strategy.name, scenario.strategy.args, request)
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One finished round. `cost`: of the round alone; `total_cost`: everything spent by its end."""
+
+    round: int
+    accuracy: float
+    loss: float
+    cost: Decimal
+    total_cost: Decimal
+    seconds: float
+    configuration: Configuration
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Everything known about a run at one moment.
+
+    `round`: the last finished one (0 is the untrained model, -1 nothing yet). `boundary`: the last finished round whose
+    events have acted. `departed`: nodes that left. `idle`: nodes that exist but stay outside the pipeline, because
+    their joining was refused or reverted.
+    """
+
+    rules: Rules
+    infrastructure: Infrastructure
+    run_id: str = ""
+    runtime: str = ""
+    configuration: Configuration | None = None
+    round_cost: Decimal = Decimal(0)
+    initial: Planned | None = None
+    round: int = -1
+    round_under_way: int | None = None
+    boundary: int = -1
+    history: tuple[HistoryRow, ...] = ()
+    ledger: Ledger = field(default_factory=Ledger)
+    reconfigurations: tuple[Reconfiguration, ...] = ()
+    window: Window | None = None
+    departed: Mapping[str, Node] = field(default_factory=dict)
+    idle: frozenset[str] = frozenset()
+    commands: tuple[CommandApplied, ...] = ()
+    checkpoint: RoundFinished | None = None
+    repeated_rounds: int = 0
+    status: Literal["running", "finished", "stopped", "failed"] = "running"
+    stop_reason: str = ""
+    message: str = ""
+
+    @classmethod
+    def before(cls, rules: Rules) -> RunState:
+        """The state before anything happened."""
+        return cls(rules, rules.scenario.infrastructure)
+
+    @property
+    def current(self) -> Configuration:
+        """The configuration in force."""
+        assert self.configuration is not None, "the run has no configuration before it is planned"
+        return self.configuration
+
+    @property
+    def spent(self) -> Decimal:
+        """Everything spent so far."""
+        return self.ledger.total
+
+    def plannable(self) -> Infrastructure:
+        """The nodes a strategy may use: all but those that stay outside the pipeline."""
+        return Infrastructure({i: n for i, n in self.infrastructure.nodes.items() if i not in self.idle})
+
+
+def evolve(state: RunState, event: Event) -> RunState:
+    """The state after an event; a pure fold step."""
+    match event:
+        case RunStarted():
+            return replace(state, run_id=event.run_id, runtime=event.runtime)
+        case Planned():
+            return replace(state, configuration=event.configuration, round_cost=event.round_cost, initial=event)
+        case RoundStarted():
+            return replace(state, round_under_way=event.round)
+        case RoundFinished():
+            return _finished(state, event)
+        case BoundaryReached():
+            return replace(state, boundary=event.after_round)
+        case CommandApplied():
+            return replace(state, commands=(*state.commands, event))
+        case InfrastructureChanged():
+            return _changed(state, event)
+        case Charged():
+            return replace(state, ledger=state.ledger.charge(LedgerEntry(event.round, event.kind, event.cost)))
+        case Deployed():
+            return replace(state, configuration=event.configuration, round_cost=event.round_cost)
+        case Reconfigured():
+            records = (*state.reconfigurations, event.reconfiguration)
+            return replace(
+                state, reconfigurations=records, window=event.window or state.window, idle=frozenset(event.idle)
+            )
+        case Decided():
+            records = (*state.reconfigurations[: event.index], event.reconfiguration)
+            records += state.reconfigurations[event.index + 1 :]
+            return replace(state, reconfigurations=records, window=None, idle=frozenset(event.idle))
+        case RunEnded():
+            return replace(
+                state, status=event.status, stop_reason=event.stop_reason, message=event.message, commands=()
+            )
+        case RunResumed():
+            again = event.repeated_round is not None
+            return replace(
+                state, status="running", stop_reason="", message="", repeated_rounds=state.repeated_rounds + again
+            )
+        case _:
+            return state
+
+
+def fold(rules: Rules, events: Iterable[Event]) -> RunState:
+    """The state after all events of a journal."""
+    return reduce(evolve, events, RunState.before(rules))
+
+
+def _finished(state: RunState, event: RoundFinished) -> RunState:
+    result = event.result
+    ledger = state.ledger
+    if result.round > 0:
+        ledger = ledger.charge(LedgerEntry(result.round, "round", event.cost))
+    row = HistoryRow(
+        result.round, result.accuracy, result.loss, event.cost, ledger.total, result.seconds, state.current
+    )
+    return replace(
+        state,
+        round=result.round,
+        round_under_way=None,
+        history=(*state.history, row),
+        ledger=ledger,
+        checkpoint=event,
+    )
+
+
+def _changed(state: RunState, event: InfrastructureChanged) -> RunState:
+    change = event.change
+    left = {i: state.infrastructure.nodes[i] for i in change.removed}
+    touched = {*change.removed, *(n.id for n in change.added), *change.links, *change.data}
+    back = {node.id for node in change.added}
+    return replace(
+        state,
+        infrastructure=state.infrastructure.apply(change),
+        departed={i: n for i, n in {**state.departed, **left}.items() if i not in back},
+        idle=state.idle - touched,
+        commands=(),
+    )

@@ -1,0 +1,413 @@
+"""The orchestrator's one decision function: `decide(state, observation) -> (state, actions)`, pure.
+
+The rules, in the order in which a run meets them:
+
+1. the strategy plans the first configuration;
+2. a round is charged when it has finished; a full validation window is decided then;
+3. at the boundary to the next round, what happened (scripted events, commands) changes the infrastructure and the
+   strategy plans again: mandatory changes are forced, optional ones are made if the budget covers them and their way
+   back, and validated if the scenario says so;
+4. a round is started only if the budget covers it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from aiotwin_nb.continuum import Change, Infrastructure
+from aiotwin_nb.decision import Decision, Fit, is_armed, validate
+from aiotwin_nb.errors import InfeasiblePlan, InvalidInput
+from aiotwin_nb.orchestration.events import (
+    Action,
+    BoundaryReached,
+    Charged,
+    CommandApplied,
+    Curve,
+    Decided,
+    DecisionName,
+    Deployed,
+    InfrastructureChanged,
+    Observation,
+    Planned,
+    Reconfiguration,
+    Reconfigured,
+    RoundFinished,
+    RoundStarted,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    Window,
+)
+from aiotwin_nb.orchestration.state import RunState, evolve
+from aiotwin_nb.planning.configuration import Configuration, ConfigurationDiff, diff
+
+
+def decide(state: RunState, observation: Observation) -> tuple[RunState, tuple[Action, ...]]:
+    """Return the state after an observation and the actions that follow from it, in order."""
+    step = _Step(evolve(state, observation))
+    match observation:
+        case RunStarted():
+            _plan_first(step)
+        case RoundFinished():
+            _after_round(step)
+        case BoundaryReached():
+            _before_next_round(step)
+        case RunResumed():
+            if step.state.boundary == step.state.round and step.state.round_under_way is None:
+                _start_round(step)  # the run rested between two rounds
+        case CommandApplied():
+            pass  # acts at the boundary
+    return step.state, tuple(step.actions)
+
+
+class _Step:
+    """The state as it evolves under the actions decided so far."""
+
+    def __init__(self, state: RunState) -> None:
+        self.state = state
+        self.actions: list[Action] = []
+
+    def do(self, action: Action) -> None:
+        self.state = evolve(self.state, action)
+        self.actions.append(action)
+
+    def end(self, status: str, reason: str, message: str = "") -> None:
+        self.do(RunEnded(status, reason, message))  # type: ignore[arg-type]
+
+    def deploy(self, configuration: Configuration) -> None:
+        cost = self.state.rules.cost_model.round_cost(self.state.infrastructure, configuration)
+        self.do(Deployed(self.state.round, configuration, cost))
+
+
+def _plan_first(step: _Step) -> None:
+    state = step.state
+    configuration = state.rules.plan(state.infrastructure, None)
+    costs = state.rules.cost_model
+    step.do(
+        Planned(
+            configuration,
+            costs.round_cost(state.infrastructure, configuration),
+            costs.aggregation_cost(state.infrastructure, configuration),
+        )
+    )
+
+
+# After a round.
+
+
+def _after_round(step: _Step) -> None:
+    state = step.state
+    objective = state.rules.scenario.objective
+    row = state.history[-1]
+    target = objective.target_accuracy if objective.type == "cost_min" else None
+    if target is not None and row.accuracy >= target:
+        return step.end("finished", "target", f"accuracy {row.accuracy:.2f} % reached the target of {target} %")
+    if state.rules.hard_budget is None and state.rules.budget is not None and state.spent >= state.rules.budget:
+        return step.end("finished", "budget", "the round that has finished reached the budget")
+    if row.round >= state.rules.scenario.training.max_rounds:
+        return step.end("finished", "rounds", f"round {row.round} is the last (training.max_rounds)")
+    if state.window is not None and row.round >= state.window.evaluation_round:
+        _evaluate(step, state.window)
+    return None
+
+
+def _evaluate(step: _Step, window: Window) -> None:
+    """Decide on the reconfiguration whose window is full, and go back if it is to be reverted."""
+    state = step.state
+    record = state.reconfigurations[window.index]
+    home, returned = _infrastructure_for(window, state)
+    back = state.rules.cost_model.change_cost(home, state.current, window.base)
+    decision = _validate(state, window, back)
+    verdict: DecisionName = state.rules.forks.get(record.after_round, decision.decision)
+    imposed = record.after_round in state.rules.forks
+    reason = "imposed to see this branch" if imposed else decision.reason
+    if verdict == "reverted" and window.missing and not state.rules.returning:
+        gone = ", ".join(window.missing)
+        verdict, reason = "forced", f"there is no way back: {gone} is gone; {reason}"
+    elif verdict == "reverted" and not _fits(state, back + window.base_round_cost):
+        verdict, reason = "kept", f"the budget does not cover the revert and one round after it; {reason}"
+    idle = set(state.idle)
+    if verdict == "reverted":
+        idle |= set(diff(window.base, state.current).joined)
+    step.do(Decided(window.index, _with_evidence(record, decision, back, verdict, reason), tuple(sorted(idle))))
+    if verdict == "reverted":
+        if returned:
+            step.do(InfrastructureChanged(state.round, returned))
+        step.do(Charged(state.round, "revert", back))
+        step.deploy(window.base)
+
+
+def _infrastructure_for(window: Window, state: RunState) -> tuple[Infrastructure, Change]:
+    """The infrastructure with the nodes of the window's base that are missing, and the change that returns them."""
+    returned = Change(added=tuple(state.departed[i] for i in window.missing))
+    return state.infrastructure.apply(returned), returned
+
+
+def _validate(state: RunState, window: Window, revert_cost: Decimal) -> Decision:
+    rows = [(row.round, row.accuracy, row.loss) for row in state.history]
+    scenario = state.rules.scenario
+    return validate(
+        [row for row in rows if row[0] <= window.base_round],
+        [row for row in rows if row[0] > window.start_round],
+        round_cost_before=window.base_round_cost,
+        round_cost_after=state.round_cost,
+        spent=state.spent,
+        budget=state.rules.budget,
+        revert_cost=revert_cost,
+        objective=scenario.objective.type,
+        target=scenario.objective.target_accuracy,
+        policy=scenario.validation.policy,
+        trend=scenario.validation.trend,
+        context={"labels": {i: dict(state.infrastructure.nodes[i].data) for i in state.current.clients}},
+    )
+
+
+def _with_evidence(
+    record: Reconfiguration, decision: Decision, revert_cost: Decimal, verdict: DecisionName, reason: str
+) -> Reconfiguration:
+    evidence = decision.evidence
+    return replace(
+        record,
+        decision=verdict,
+        reason=reason,
+        budget_left_at_evaluation=evidence.budget_left,
+        accuracy_at_evaluation=evidence.accuracy,
+        predicted_old=decision.predicted_old,
+        predicted_new=decision.predicted_new,
+        interval_old=decision.interval_old,
+        interval_new=decision.interval_new,
+        rounds_left_old=decision.rounds_left_old,
+        rounds_left_new=decision.rounds_left_new,
+        revert_cost=revert_cost,
+        curve_old=_curve(evidence.old.fit, evidence.old.final_round),
+        curve_new=_curve(evidence.new.fit, evidence.new.final_round),
+    )
+
+
+def _curve(fit: Fit | None, horizon: int | None) -> Curve | None:
+    return None if fit is None else Curve(fit.a, fit.b, fit.points[0], fit.points[-1], horizon)
+
+
+# Before the next round.
+
+
+def _before_next_round(step: _Step) -> None:
+    stop = next((command.stop for command in step.state.commands if command.stop), None)
+    change, skipped = _change_at_boundary(step.state)
+    if change or skipped:
+        step.do(InfrastructureChanged(step.state.round, change, skipped))
+        if change:
+            _reconfigure(step, change)
+    if step.state.status != "running":
+        return
+    if stop:
+        step.end("stopped", stop)
+    else:
+        _start_round(step)
+
+
+def _start_round(step: _Step) -> None:
+    if not _fits(step.state, step.state.round_cost):
+        step.end("finished", "budget", "the budget does not cover another round")
+    else:
+        step.do(RoundStarted(step.state.round + 1))
+
+
+def _change_at_boundary(state: RunState) -> tuple[Change, tuple[str, ...]]:
+    """Everything that changes now, as one change; parts that no longer make sense are skipped with the reason."""
+    scripted = state.rules.changes.get(state.round, Change())
+    parts = [scripted, *(command.change for command in state.commands if command.change)]
+    merged, skipped = Change(), []
+    infrastructure = state.infrastructure
+    for part in parts:
+        for single in _singles(part):
+            try:
+                infrastructure = infrastructure.apply(single)
+            except InvalidInput as error:
+                skipped.append(str(error))
+            else:
+                merged = merged.merged(single)
+    return merged, tuple(skipped)
+
+
+def _singles(change: Change) -> list[Change]:
+    """A change node by node, in the order in which an infrastructure applies it."""
+    return [
+        *(Change(removed=(i,)) for i in change.removed),
+        *(Change(added=(node,)) for node in change.added),
+        *(Change(links={i: links}) for i, links in change.links.items()),
+        *(Change(data={i: data}) for i, data in change.data.items()),
+    ]
+
+
+def _reconfigure(step: _Step, change: Change) -> None:
+    """Plan again after a change of the infrastructure, and make, refuse or validate what follows."""
+    state, old = step.state, step.state.current
+    reduced = old.without(change.removed)
+    orphans = [i for i in old.clients if i in state.infrastructure.nodes and i not in reduced.clients]
+    lost = tuple(i for i in change.removed if i in old.parents or i in old.aggregators)
+    try:
+        proposal = state.rules.plan(state.plannable(), reduced)
+    except InfeasiblePlan as error:
+        if orphans or not reduced.clients:
+            return step.end("failed", "infeasible", f"no configuration is possible after this change: {error}")
+        proposal = reduced
+    if not lost and not diff(reduced, proposal):
+        return step.deploy(reduced)  # same members and places, but link costs or data may be new
+    record = _record(state, change, reduced, proposal)
+    if orphans:
+        return _force(step, record)
+    base = _way_back(state, change, proposal)
+    if base is not None and _armed(state, record, base):
+        return _begin_window(step, record, base, reduced)
+    if lost and not diff(reduced, proposal):
+        return _force(step, record)
+    return _adopt_unvalidated(step, record, reduced, bool(lost))
+
+
+def _record(state: RunState, change: Change, reduced: Configuration, proposal: Configuration) -> Reconfiguration:
+    costs, infrastructure, old = state.rules.cost_model, state.infrastructure, state.current
+    delta: ConfigurationDiff = diff(old, proposal)
+    before = costs.round_cost(infrastructure, old) if reduced == old else state.round_cost
+    return Reconfiguration(
+        after_round=state.round,
+        trigger=change,
+        configuration=proposal,
+        previous=old,
+        aggregation_cost=costs.aggregation_cost(infrastructure, proposal),
+        change_cost=costs.change_cost(infrastructure, reduced, proposal),
+        round_cost_before=before,
+        round_cost_after=costs.round_cost(infrastructure, proposal),
+        joined=delta.joined,
+        left=delta.left,
+        moved=tuple(client for client, _, _ in delta.moved),
+        decision="not_validated",
+        reason="",
+    )
+
+
+def _way_back(state: RunState, change: Change, proposal: Configuration) -> Window | None:
+    """The window that a validation of the proposal would open; None when there is nothing to compare it with.
+
+    The base is the last validated configuration, less the nodes that are gone. When that equals the proposal, all that
+    changed is that nodes left: then the configuration with them is the base, for comparison, though it cannot return.
+    """
+    pending = state.window if state.window and not state.window.missing else None
+    validated = pending.base if pending else state.current
+    base = validated.without(change.removed)
+    gone = tuple(i for i in change.removed if i in validated.parents or i in validated.aggregators)
+    complete = set(base.clients) == set(validated.clients) - set(gone)
+    if complete and base.clients and base != proposal:
+        cost, gone = state.rules.cost_model.round_cost(state.infrastructure, base), ()
+    elif gone:
+        base, cost = validated, pending.base_round_cost if pending else state.round_cost
+    else:
+        return None
+    return Window(
+        index=len(state.reconfigurations),
+        base=base,
+        base_round=pending.base_round if pending else state.round,
+        base_round_cost=cost,
+        start_round=state.round,
+        evaluation_round=state.round + state.rules.scenario.validation.window,
+        missing=gone,
+    )
+
+
+def _armed(state: RunState, record: Reconfiguration, window: Window) -> bool:
+    validation = state.rules.scenario.validation
+    if record.after_round in state.rules.forks:
+        return True
+    if state.window is not None and not window.missing:
+        return validation.policy != "off"  # what was being validated still is
+    return is_armed(
+        arm=validation.arm,
+        policy=validation.policy,
+        round_cost_before=window.base_round_cost,
+        round_cost_after=record.round_cost_after,
+        spent=state.spent,
+        change_cost=record.change_cost,
+        budget=state.rules.budget,
+        objective=state.rules.scenario.objective.type,
+    )
+
+
+def _begin_window(step: _Step, record: Reconfiguration, window: Window, reduced: Configuration) -> None:
+    """Make the change, to be validated after the window, if the budget covers it, its window and the way back."""
+    state = step.state
+    rounds = state.rules.scenario.validation.window
+    home, _ = _infrastructure_for(window, state)
+    way_back = state.rules.cost_model.change_cost(home, record.configuration, window.base)
+    if window.missing and not state.rules.returning:
+        way_back = Decimal(0)
+    needed = record.change_cost + rounds * record.round_cost_after + way_back + window.base_round_cost
+    optional = bool(diff(reduced, record.configuration))
+    if optional and not _fits(state, needed):
+        reason = f"the budget does not cover the change, {rounds} rounds, the revert and one round after it"
+        return _refuse(step, record, reduced, reason)
+    if state.window is not None:
+        _close_window(step, f"another change after round {state.round} came first; it is validated together with that")
+    pending = replace(
+        record,
+        decision="pending",
+        reason=f"to be validated after round {window.evaluation_round}",
+        evaluation_round=window.evaluation_round,
+    )
+    _make(step, pending, window)
+    return None
+
+
+def _force(step: _Step, record: Reconfiguration) -> None:
+    """A member or an aggregator is gone: what is left must be arranged anew, whatever it costs."""
+    state = step.state
+    if not _fits(state, record.change_cost + record.round_cost_after):
+        gone = ", ".join(record.trigger.removed)
+        return step.end("finished", "budget", f"the budget does not cover going on without {gone}")
+    if state.window is not None:
+        _close_window(step, f"{', '.join(record.trigger.removed)} left inside the window")
+    _make(step, replace(record, decision="forced", reason=f"{', '.join(record.trigger.removed)} is gone"), None)
+    return None
+
+
+def _adopt_unvalidated(step: _Step, record: Reconfiguration, reduced: Configuration, forced: bool) -> None:
+    state = step.state
+    if not _fits(state, record.change_cost + record.round_cost_after):
+        return _refuse(step, record, reduced, "the budget does not cover the change and one round after it")
+    off = state.rules.scenario.validation.policy == "off"
+    reason = "validation is off" if off else "the budget buys no fewer rounds than before, so it is not validated"
+    if forced:
+        reason = f"{', '.join(record.trigger.removed)} is gone"
+    if state.window is not None:
+        _close_window(step, f"another change after round {state.round} came first")
+    _make(step, replace(record, decision="forced" if forced else "not_validated", reason=reason), None)
+    return None
+
+
+def _refuse(step: _Step, record: Reconfiguration, reduced: Configuration, reason: str) -> None:
+    """Leave the pipeline as it is (less the nodes that are gone); nodes that wanted to join stay outside."""
+    idle = tuple(sorted(step.state.idle | {*record.joined}))
+    step.do(Reconfigured(replace(record, decision="refused", reason=f"budget: {reason}"), None, idle))
+    step.deploy(reduced)
+
+
+def _make(step: _Step, record: Reconfiguration, window: Window | None) -> None:
+    step.do(Reconfigured(record, window, tuple(sorted(step.state.idle))))
+    if record.change_cost:
+        step.do(Charged(step.state.round, "change", record.change_cost))
+    step.deploy(record.configuration)
+
+
+def _close_window(step: _Step, reason: str) -> None:
+    """End an open window without a verdict."""
+    window = step.state.window
+    assert window is not None
+    record = step.state.reconfigurations[window.index]
+    undecided = replace(record, decision="undecided", reason=reason)
+    step.do(Decided(window.index, undecided, tuple(sorted(step.state.idle))))
+
+
+def _fits(state: RunState, cost: Decimal) -> bool:
+    """Whether a payment stays within the budget; always, where overshoot is allowed."""
+    budget = state.rules.hard_budget
+    return budget is None or state.spent + cost <= budget
