@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +145,11 @@ class Pipeline:
         return saved.round
 
     def _fingerprint(self) -> dict[str, Any]:
-        """What makes two runs the same training: seed, task and strategies' names."""
-        settings = asdict(self._settings)
+        """Return what makes two runs the same training: seed, task and strategies' names."""
+        s = self._settings
         names = {"global": self._spec.aggregation_global[0], "local": self._spec.aggregation_local[0]}
-        return {"seed": self._spec.seed, "task": settings["name"], "model": settings["model"], "aggregation": names}
+        task = {"name": s.name, "model": s.model} if s.file is None else {"file": Path(s.file).name}
+        return {"seed": self._spec.seed, "task": task, "aggregation": names}
 
     # --- facts ------------------------------------------------------------------------------------------------------
 
@@ -166,8 +167,9 @@ class Pipeline:
 
     @property
     def model_bytes(self) -> int:
-        """Bytes of the model's arrays."""
-        return sum(array.nbytes for array in to_arrays(self._model).values())
+        """Bytes of the model's arrays; known before the start too."""
+        arrays = to_arrays(self._model) or make_task(self._spec).initial_arrays()
+        return sum(array.nbytes for array in arrays.values())
 
     @property
     def worker_pids(self) -> list[int]:
@@ -193,7 +195,11 @@ class Pipeline:
         return self._pool.execute(calls) if self._pool else one_after_another(calls)
 
     def _execute_aggregators(self, calls: Sequence[Call]) -> list[Message]:
-        """Let local aggregators work side by side when there are workers to keep busy."""
+        """Let local aggregators work side by side when there are workers to keep busy.
+
+        What runs in these threads draws nothing at random but the order in which members are asked, and replies are
+        sorted; so it does not matter that the threads share the global generators.
+        """
         return list(self._threads.map(perform, calls)) if self._threads else one_after_another(calls)
 
     def _evaluate(self) -> Evaluation:

@@ -118,7 +118,7 @@ def _from_torchvision(name: str, root: Path, download: bool) -> ImageData:
         train, test = (kind(root=str(root), train=train, download=download) for train in (True, False))
     except ImportError as error:
         raise TaskError(f"task.name: {name!r} is read by torchvision: pip install torchvision") from error
-    except (RuntimeError, OSError) as error:
+    except Exception as error:  # of damaged files, torchvision raises whatever its readers stumble over
         raise TaskError(_missing(name, source, root, download, error)) from error
     return ImageData(
         name,
@@ -137,6 +137,8 @@ def _channels_first(images: object) -> np.ndarray:
 def _missing(name: str, source: _Source, root: Path, download: bool, error: Exception) -> str:
     if download:
         return f"task.name: {name!r} could not be downloaded to {root}: {error}"
+    if "not found" not in str(error):
+        return f"task.name: {name!r} cannot be read from {root} ({type(error).__name__}: {error}). Delete its files there and get them again"
     return (
         f"task.name: {name!r} is not on this machine (looked in {root / source.torchvision}). Either allow the "
         "download with AIOTWIN_DOWNLOAD=1, or set AIOTWIN_DATA to a folder in which "

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from fl_support import CLIENTS, FLAT, TWO_TIERS, assert_same, model, steady
-from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from fl_support import CLIENTS, FLAT, NODES, TWO_TIERS, assert_same, model, steady
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fl_service.aggregation import SUPPORTED
@@ -151,6 +151,50 @@ def test_unusable_replies_are_left_out(make, content, told):
 
     report = make(FLAT, app=app).run_round(1)
     assert all(told in report.problems[client] for client in CLIENTS)
+
+
+def test_metrics_that_do_not_fit_together_are_the_aggregators_problem(make):
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        own = {context.node_config["name"]: 1.0}
+        metrics = MetricRecord({"num-examples": 1, **own})
+        return Message(RecordDict({"arrays": message.content["arrays"], "metrics": metrics}), reply_to=message)
+
+    problems = make(app=app).run_round(1).problems
+    assert set(problems) == {"la1", "la2", "ga"}
+    assert "FedAvg could not aggregate 2 updates: InconsistentMessageReplies" in problems["la1"]
+
+
+def test_a_node_that_left_takes_its_state_with_it(make):
+    app, seen = ClientApp(), {}
+    inner = adding_app()
+
+    @app.train()
+    def train(message, context):
+        name = context.node_config["name"]
+        count = int(context.state.config_records["seen"]["n"]) + 1 if "seen" in context.state else 1
+        context.state["seen"] = ConfigRecord({"n": count})
+        seen[name] = count
+        return inner(message, context)
+
+    pipeline = make(FLAT, app=app)
+    everybody, staying = list(CLIENTS.values()), [CLIENTS[n] for n in ("c1", "c2", "c3")]
+    pipeline.run_round(1)
+    pipeline.apply(everybody, NODES, TWO_TIERS)
+    pipeline.run_round(2)
+    assert set(seen.values()) == {3}
+    pipeline.apply(staying, ["ga", "c1", "c2", "c3"], Plan("ga", (("ga", ("c1", "c2", "c3")),), 1, 1))
+    pipeline.apply(everybody, NODES, FLAT)
+    pipeline.run_round(3)
+    assert seen == {"c1": 4, "c2": 4, "c3": 4, "c4": 1}
+
+
+def test_a_missing_member_is_left_out_and_named(make):
+    pipeline = make()
+    pipeline._registry.keep_only(["ga", "la1", "la2", "c1", "c3", "c4"])
+    assert set(pipeline.run_round(1).problems) == {"c2"}
 
 
 @pytest.mark.parametrize("tier", ["global", "local"])

@@ -45,6 +45,16 @@ def test_missing_data_says_where_it_was_looked_for_and_how_to_get_it(tmp_path, m
     assert not list(tmp_path.iterdir())
 
 
+def test_damaged_data_is_not_called_missing(tmp_path, monkeypatch):
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (raw / f"{name}-ubyte").write_bytes(b"\x00" * 100)
+    monkeypatch.setenv("AIOTWIN_DATA", str(tmp_path))
+    with pytest.raises(TaskError, match="cannot be read from"):
+        datasets.load("fashion_mnist")
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="Fashion-MNIST is not on this machine")
 def test_fashion_mnist(monkeypatch):
     monkeypatch.setenv("AIOTWIN_DATA", str(SHARED))

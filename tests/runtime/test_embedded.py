@@ -111,6 +111,10 @@ def test_moving_a_client_or_changing_data_leaves_the_model():
     assert {c.client: c.samples for c in after.clients}["n5"] == 90
 
 
+def test_the_model_size_is_known_before_the_start():
+    assert EmbeddedRuntime(TrainingSpec(1, TASK)).model_size_mb() == 2410 * 4 / 1e6
+
+
 def test_flat_configuration():
     flat = Configuration.of("n1", {"n1": HANDS_ON.clients}, epochs=2, local_rounds=1)
     runtime = EmbeddedRuntime(TrainingSpec(1, TASK))
