@@ -206,10 +206,9 @@ def _explain(model: type[BaseModel], path: FieldPath, detail: ErrorDetails) -> s
 def _fields_at(model: Any, path: FieldPath) -> list[str]:
     """Names of the fields allowed at a path of the model."""
     for part in path:
-        model = _inner(model)
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            by_alias = {field.alias or name: field for name, field in model.model_fields.items()}
-            model = by_alias[str(part)].annotation
+        if isinstance(part, str):  # a number is a place in a list, whose items' model _inner has found already
+            by_alias = {field.alias or name: field for name, field in _inner(model).model_fields.items()}
+            model = by_alias[part].annotation
     model = _inner(model)
     return [field.alias or name for name, field in model.model_fields.items()]
 
