@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,24 @@ def one_after_another(calls: Sequence[Call]) -> list[Message]:
     return [perform(call) for call in calls]
 
 
-class InProcessGrid(Grid):
+class MemberGrid(Grid):
+    """A Flower Grid whose members are set for every round by the one who owns membership.
+
+    `owner`: name of the aggregator that the grid is of. `send_and_receive` returns replies sorted by node name.
+    """
+
+    owner: str
+
+    @abstractmethod
+    def begin_round(self, members: Iterable[str], round_number: int, local_round: int) -> None:
+        """Set who takes part in the round that begins, and the key of its randomness."""
+
+    @abstractmethod
+    def name_of(self, node: int) -> str:
+        """Return the name of a member by its Flower id."""
+
+
+class InProcessGrid(MemberGrid):
     """The Grid of one aggregator.
 
     `begin_round` says who takes part: exactly these nodes are there for a strategy to sample. `execute` performs the

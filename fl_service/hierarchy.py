@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -23,27 +23,13 @@ from flwr.serverapp.strategy import Strategy
 
 from fl_service import aggregation
 from fl_service.errors import FLServiceError, StrategyError
+from fl_service.grid import MemberGrid
 from fl_service.records import to_arrays, to_record
 from fl_service.spec import Plan
 
 SAMPLES = "num-examples"
 LOSS_KEYS = ("train_loss", "train-loss", "loss")
 _STEP = "steps"
-
-
-class MemberGrid(Protocol):
-    """What an aggregator asks of a Grid beyond Flower's own methods."""
-
-    owner: str
-
-    def begin_round(self, members: Iterable[str], round_number: int, local_round: int) -> None:
-        """Set who takes part in the round that begins."""
-
-    def name_of(self, node: int) -> str:
-        """Return a member's name by its Flower id."""
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Deliver messages and return the replies sorted by node name."""
 
 
 @dataclass(frozen=True)
@@ -63,21 +49,26 @@ class ClientReport:
 class Outcome:
     """What came of a round of one tier: `arrays` is None when the model is unchanged.
 
-    `samples`: {node: training samples} of the nodes whose update was used; `metrics`: their metrics; `reports`: what
-    clients did; `problems`: {node: why its update was left out}.
+    `metrics`: {node: its metrics} of the nodes whose update can be used; `reports`: what clients did; `problems`:
+    {node: why its update was left out}.
     """
 
     arrays: ArrayRecord | None
-    samples: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reports: tuple[ClientReport, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def samples(self) -> dict[str, float]:
+        """{node: training samples behind its update}."""
+        return {node: metrics[SAMPLES] for node, metrics in self.metrics.items()}
+
+    @property
     def loss(self) -> float:
         """Training loss, averaged over samples; NaN where no node reports one."""
-        known = [(self.samples[n], x) for n, m in self.metrics.items() if not math.isnan(x := training_loss(m))]
-        return sum(s * x for s, x in known) / sum(s for s, _ in known) if known else math.nan
+        known = [m for m in self.metrics.values() if not math.isnan(training_loss(m))]
+        total = sum(m[SAMPLES] for m in known)
+        return sum(m[SAMPLES] * training_loss(m) for m in known) / total if known else math.nan
 
 
 def training_loss(metrics: Mapping[str, Any]) -> float:
@@ -86,7 +77,12 @@ def training_loss(metrics: Mapping[str, Any]) -> float:
 
 
 def run_tier(
-    strategy: Strategy, grid: Any, members: Sequence[str], arrays: ArrayRecord, config: Mapping[str, Any], step: int
+    strategy: Strategy,
+    grid: MemberGrid,
+    members: Sequence[str],
+    arrays: ArrayRecord,
+    config: Mapping[str, Any],
+    step: int,
 ) -> Outcome:
     """Run one round of a strategy with exactly these members: configure, send and receive, check, aggregate.
 
@@ -97,32 +93,27 @@ def run_tier(
     messages = list(strategy.configure_train(step, arrays, ConfigRecord(dict(config)), grid))
     _check_all_asked(strategy, messages, members, grid)
     sent = to_arrays(arrays)
-    sound: list[Message] = []
-    outcome = Outcome(None, samples := {}, metrics := {}, problems=(problems := {}))
-    reports: list[ClientReport] = []
-    for reply in grid.send_and_receive(messages):
-        name = grid.name_of(reply.metadata.src_node_id)
+    replies = {grid.name_of(reply.metadata.src_node_id): reply for reply in grid.send_and_receive(messages)}
+    metrics: dict[str, dict[str, Any]] = {}
+    problems = {name: "it did not reply in time" for name in members if name not in replies}
+    for name, reply in replies.items():
         try:
-            measured = _inspect(reply, sent)
+            metrics[name] = _inspect(reply, sent)
         except FLServiceError as problem:
             problems[name] = str(problem)
-            continue
-        finally:
-            problems.update(_nested_problems(reply))
-        sound.append(reply)
-        samples[name], metrics[name] = measured[SAMPLES], measured
-        reports += _reports(reply, name, grid.owner, config, measured)
-    if not sound:
+        problems |= _nested_problems(reply)
+    # Taken before the strategy sees the replies: some strategies take them apart.
+    reports = tuple(r for name in metrics for r in _reports(replies[name], name, grid.owner, config, metrics[name]))
+    outcome = Outcome(None, metrics, reports, problems)
+    if not metrics:
         return outcome
     try:
-        new = _aggregate(strategy, step, sound, sent)
+        return replace(outcome, arrays=_aggregate(strategy, step, [replies[name] for name in metrics], sent))
     except FLServiceError as problem:
-        problems[grid.owner] = str(problem)
-        return Outcome(None, samples, metrics, tuple(reports), problems)
-    return Outcome(new, samples, metrics, tuple(reports), problems)
+        return replace(outcome, problems={**problems, grid.owner: str(problem)})
 
 
-def _check_all_asked(strategy: Strategy, messages: list[Message], members: Sequence[str], grid: Any) -> None:
+def _check_all_asked(strategy: Strategy, messages: list[Message], members: Sequence[str], grid: MemberGrid) -> None:
     asked = sorted(grid.name_of(message.metadata.dst_node_id) for message in messages)
     if asked != sorted(members):
         raise StrategyError(f"{type(strategy).__name__} asked {asked}, but the members are {sorted(members)}")
@@ -213,7 +204,7 @@ class Tier:
     def run(
         self,
         state: RecordDict,
-        grid: Any,
+        grid: MemberGrid,
         members: Sequence[str],
         arrays: ArrayRecord,
         configs: Sequence[Mapping[str, Any]],
@@ -235,7 +226,7 @@ class Tier:
 class LocalAggregator:
     """A local aggregator as a Flower app: trains its cluster for some local rounds and replies like a client."""
 
-    def __init__(self, strategy: Strategy, grid: Any) -> None:
+    def __init__(self, strategy: Strategy, grid: MemberGrid) -> None:
         self._tier, self._grid = Tier(strategy), grid
 
     def __call__(self, message: Message, context: Context) -> Message:
@@ -254,22 +245,16 @@ def _reply(owner: str, outcomes: Sequence[Outcome]) -> RecordDict:
     `num-examples` counts the clients whose update was used in at least one of the local rounds, each once. Where no
     round gave a model there are no arrays, which the global aggregator takes as a problem.
     """
-    problems: dict[str, str] = {}
-    samples: dict[str, float] = {}
+    used = [outcome for outcome in outcomes if outcome.arrays is not None]
+    problems = {} if used else {owner: "no client of it delivered an update"}
     for number, outcome in enumerate(outcomes, start=1):
         problems |= {node: f"local round {number}: {problem}" for node, problem in outcome.problems.items()}
-        if outcome.arrays is not None:
-            samples |= outcome.samples
     clients = [asdict(report) for outcome in outcomes for report in outcome.reports]
     report = ConfigRecord({"json": json.dumps({"clients": clients, "problems": problems})})
-    used = [outcome for outcome in outcomes if outcome.arrays is not None]
-    if not used:
-        problems.setdefault(owner, "no client of it delivered an update")
-        report = ConfigRecord({"json": json.dumps({"clients": clients, "problems": problems})})
+    if not used or (model := used[-1].arrays) is None:
         return RecordDict({"report": report})
-    model, total = used[-1].arrays, sum(samples.values())
-    assert model is not None
-    metrics: dict[str, Any] = {SAMPLES: int(total) if total == int(total) else total}
+    samples = {node: count for outcome in used for node, count in outcome.samples.items()}
+    metrics: dict[str, Any] = {SAMPLES: sum(samples.values())}
     if not math.isnan(used[-1].loss):
         metrics["train_loss"] = used[-1].loss
     return RecordDict({"arrays": model, "metrics": MetricRecord(metrics), "report": report})
@@ -287,7 +272,7 @@ class GlobalRound:
 class GlobalAggregator:
     """The global aggregator: its strategy over local aggregators, or in flat FL over the clients themselves."""
 
-    def __init__(self, strategy: Strategy, grid: Any, context: Context) -> None:
+    def __init__(self, strategy: Strategy, grid: MemberGrid, context: Context) -> None:
         self._tier, self._grid, self._context = Tier(strategy), grid, context
 
     def run_round(self, number: int, plan: Plan, arrays: ArrayRecord, config: Mapping[str, Any]) -> GlobalRound:

@@ -138,7 +138,8 @@ def _missing(name: str, source: _Source, root: Path, download: bool, error: Exce
     if download:
         return f"task.name: {name!r} could not be downloaded to {root}: {error}"
     if "not found" not in str(error):
-        return f"task.name: {name!r} cannot be read from {root} ({type(error).__name__}: {error}). Delete its files there and get them again"
+        found = f"{type(error).__name__}: {error}"
+        return f"task.name: {name!r} cannot be read from {root} ({found}). Delete its files there and get them again"
     return (
         f"task.name: {name!r} is not on this machine (looked in {root / source.torchvision}). Either allow the "
         "download with AIOTWIN_DOWNLOAD=1, or set AIOTWIN_DATA to a folder in which "

@@ -7,6 +7,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 
 from fl_service.aggregation import SUPPORTED
+from fl_service.grid import InProcessGrid
 from fl_service.records import to_arrays
 from fl_service.spec import ClientNode, Plan
 
@@ -189,6 +190,15 @@ def test_a_node_that_left_takes_its_state_with_it(make):
     pipeline.apply(everybody, NODES, FLAT)
     pipeline.run_round(3)
     assert seen == {"c1": 4, "c2": 4, "c3": 4, "c4": 1}
+
+
+def test_a_member_that_does_not_reply_is_left_out_and_named(make, monkeypatch):
+    """A grid over a network gives up on a node after a while: fewer replies than members."""
+    complete = InProcessGrid.send_and_receive
+    monkeypatch.setattr(InProcessGrid, "send_and_receive", lambda grid, messages: complete(grid, messages)[1:])
+    report = make(FLAT).run_round(1)
+    assert report.problems == {"c1": "it did not reply in time"}
+    assert [c.client for c in report.clients] == ["c2", "c3", "c4"]
 
 
 def test_a_missing_member_is_left_out_and_named(make):
