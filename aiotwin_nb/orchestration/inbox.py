@@ -15,6 +15,8 @@ from aiotwin_nb.continuum import Change, Infrastructure, Role, check_infrastruct
 from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.orchestration.files import write_atomic
 from aiotwin_nb.scenario import NodeSpec
+from aiotwin_nb.scenario.load import mistakes
+from aiotwin_nb.scenario.located import dotted
 from aiotwin_nb.scenario.model import Cost, NodeId, Samples
 
 
@@ -44,9 +46,8 @@ def parse_command(raw: Mapping[str, Any]) -> Command:
     try:
         command = Command.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "command"
-        raise InvalidInput(f"{where}: {first['msg']} (given: {first['input']!r})") from None
+        wrong = [f"{dotted(path) or 'command'}: {text}" for path, text in mistakes(Command, raw, error)]
+        raise InvalidInput("; ".join(dict.fromkeys(wrong))) from None
     if command.command == "inject" and not command.to_change():
         raise InvalidInput("the command injects nothing; give add, remove, link or data")
     return command

@@ -393,8 +393,7 @@ def _refuse(step: _Step, record: Reconfiguration, reduced: Configuration, reason
 
 def _make(step: _Step, record: Reconfiguration, window: Window | None) -> None:
     step.do(Reconfigured(record, window, tuple(sorted(step.state.idle))))
-    if record.change_cost:
-        step.do(Charged(step.state.round, "change", record.change_cost))
+    step.do(Charged(step.state.round, "change", record.change_cost))
     step.deploy(record.configuration)
 
 

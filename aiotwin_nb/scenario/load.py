@@ -153,19 +153,21 @@ def _validated(model: type[M], document: Located, raw: Any, overridden: set[Fiel
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        messages = [_message(model, document, raw, detail, overridden) for detail in error.errors()]
+        messages = []
+        for path, text in mistakes(model, raw, error):
+            override = next((o for o in overridden if path[: len(o)] == o), None)
+            message = document.error(path, text)
+            messages.append(message if override is None else f"--set {dotted(override)}: {dotted(path)}: {text}")
         raise InvalidInput("\n".join(dict.fromkeys(messages))) from None
 
 
-def _message(
-    model: type[BaseModel], document: Located, raw: Any, detail: ErrorDetails, overridden: set[FieldPath]
-) -> str:
-    path = _path_in(raw, detail["loc"], detail["type"])
-    text = _explain(model, path, detail)
-    for override in overridden:
-        if path[: len(override)] == override:
-            return f"--set {dotted(override)}: {dotted(path)}: {text}"
-    return document.error(path, text)
+def mistakes(model: type[BaseModel], raw: Any, error: ValidationError) -> list[tuple[FieldPath, str]]:
+    """What is wrong with a document: (field, value and what is allowed) for every mistake."""
+    found = []
+    for detail in error.errors():
+        path = _path_in(raw, detail["loc"], detail["type"])
+        found.append((path, _explain(model, path, detail)))
+    return found
 
 
 def _path_in(raw: Any, loc: Sequence[str | int], kind: str) -> FieldPath:

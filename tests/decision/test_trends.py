@@ -52,7 +52,11 @@ def test_interval_agrees_with_scipy():
     z, z0 = np.log(x + 1), np.log(41)
     line = stats.linregress(z, y)
     s = math.sqrt(np.sum((y - line.intercept - line.slope * z) ** 2) / (len(x) - 2))
-    half = stats.t.ppf(0.9, len(x) - 2) * s * math.sqrt(1 + 1 / len(x) + (z0 - z.mean()) ** 2 / np.sum((z - z.mean()) ** 2))
+    half = (
+        stats.t.ppf(0.9, len(x) - 2)
+        * s
+        * math.sqrt(1 + 1 / len(x) + (z0 - z.mean()) ** 2 / np.sum((z - z.mean()) ** 2))
+    )
     centre = line.intercept + line.slope * z0
     assert fit.interval(40) == pytest.approx((centre - half, centre + half))
 

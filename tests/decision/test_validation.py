@@ -13,12 +13,20 @@ WORSE = [(r, 20 + 1 * math.log(r / 10), 2.5) for r in range(11, 16)]
 MONEY = {"round_cost_before": 1320, "round_cost_after": 1980, "spent": 23265, "budget": 100000}
 
 
-@pytest.mark.parametrize(("run", "decision", "old", "new"), [("1a", "reverted", 50.92, 44.72), ("1b", "kept", 50.61, 103.97)])
+@pytest.mark.parametrize(
+    ("run", "decision", "old", "new"), [("1a", "reverted", 50.92, 44.72), ("1b", "kept", 50.61, 103.97)]
+)
 def test_golden_decisions_of_the_recorded_runs(shared, run, decision, old, new):
     with (shared / "reference" / "icmlcn" / run / "rva.csv").open() as file:
         rows = [(int(r), float(a), float(loss)) for r, a, loss, _ in csv.reader(file)]
     verdict = validate(
-        rows[:11], rows[11:16], round_cost_before=1716, round_cost_after=1980, spent=27126, budget=100000, trend="log_original"
+        rows[:11],
+        rows[11:16],
+        round_cost_before=1716,
+        round_cost_after=1980,
+        spent=27126,
+        budget=100000,
+        trend="log_original",
     )
     assert verdict.decision == decision
     assert verdict.predicted_old == pytest.approx(old, abs=0.01)
@@ -56,7 +64,9 @@ def test_evidence_carries_both_sides():
     assert evidence.budget_left == 100000 - 23265
 
 
-@pytest.mark.parametrize(("policy", "decision"), [("always_keep", "kept"), ("always_revert", "reverted"), ("off", "kept")])
+@pytest.mark.parametrize(
+    ("policy", "decision"), [("always_keep", "kept"), ("always_revert", "reverted"), ("off", "kept")]
+)
 def test_other_policies_do_not_look(policy, decision):
     for window in (BETTER, WORSE):
         assert validate(BEFORE, window, **MONEY, policy=policy).decision == decision
@@ -86,7 +96,14 @@ def test_cost_min_with_a_target_that_is_never_reached():
     flat = [(r, 30.0, 1.0) for r in range(1, 11)]
     flat_after = [(r, 30.0, 1.0) for r in range(11, 16)]
     rising = [(r, 30 * math.log(r + 1), 1.0) for r in range(11, 16)]
-    money = {"round_cost_before": 1, "round_cost_after": 2, "spent": 0, "budget": None, "objective": "cost_min", "target": 85}
+    money = {
+        "round_cost_before": 1,
+        "round_cost_after": 2,
+        "spent": 0,
+        "budget": None,
+        "objective": "cost_min",
+        "target": 85,
+    }
     assert validate(flat, rising, **money).decision == "kept"
     assert "never reaches" in validate(flat, flat_after, **money).reason
 

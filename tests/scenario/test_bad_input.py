@@ -22,12 +22,24 @@ def edited(tmp_path, old, new, text=IMPROVEMENT):
 
 CASES = {
     "unknown top field": ("training:", "trainin:", ["trainin", "unknown field", "Did you mean 'training'"]),
-    "unknown nested field": ("window: 5", "widnow: 5", ["validation.widnow", "policy, trend, window, arm", "Did you mean 'window'"]),
+    "unknown nested field": (
+        "window: 5",
+        "widnow: 5",
+        ["validation.widnow", "policy, trend, window, arm", "Did you mean 'window'"],
+    ),
     "unknown field of a node": ("{id: n1, role", "{id: n1, rool", ["nodes[0].rool", "Did you mean 'role'"]),
-    "unknown strategy": ("name: min_comm_cost", "name: min_com_cost", ["strategy.name", "min_com_cost", "flat", "Did you mean 'min_comm_cost'"]),
+    "unknown strategy": (
+        "name: min_comm_cost",
+        "name: min_com_cost",
+        ["strategy.name", "min_com_cost", "flat", "Did you mean 'min_comm_cost'"],
+    ),
     "unknown policy": ("policy: rva", "policy: rvaa", ["validation.policy", "'rvaa'", "always_keep"]),
     "unknown trend": ("trend: log", "trend: lgo", ["validation.trend", "'lgo'", "log_original"]),
-    "unknown role": ("role: global_aggregator", "role: globl_aggregator", ["nodes[0].role", "globl_aggregator", "Did you mean 'global_aggregator'"]),
+    "unknown role": (
+        "role: global_aggregator",
+        "role: globl_aggregator",
+        ["nodes[0].role", "globl_aggregator", "Did you mean 'global_aggregator'"],
+    ),
     "unknown arm": ("arm: fewer_rounds", "arm: sometimes", ["validation.arm", "sometimes", "always"]),
     "negative cost": ("n2: 20", "n2: -20", ["nodes[3].links.n2", "-20", "greater than or equal to 0"]),
     "cost that is no number": ("n2: 20", "n2: cheap", ["nodes[3].links.n2", "'cheap'"]),
@@ -39,11 +51,23 @@ CASES = {
     "no GA": ("role: global_aggregator", "role: local_aggregator", ["global_aggregator"]),
     "two GAs": ("{id: n2, role: local_aggregator", "{id: n2, role: global_aggregator", ["n1", "n2"]),
     "no path to any LA": ("links: {n1: 120, n2: 20, n3: 60}, data: {0", "links: {n1: 120}, data: {0", ["n4"]),
-    "event on an unknown node": ("add: [{id: n9", "remove: [n99]\n    add: [{id: n9", ["events[0]", "'n99'", "known are n1"]),
-    "event after the last round": ("max_rounds: 100", "max_rounds: 10", ["events[0].after_round", "10", "training.max_rounds"]),
+    "event on an unknown node": (
+        "add: [{id: n9",
+        "remove: [n99]\n    add: [{id: n9",
+        ["events[0]", "'n99'", "known are n1"],
+    ),
+    "event after the last round": (
+        "max_rounds: 100",
+        "max_rounds: 10",
+        ["events[0].after_round", "10", "training.max_rounds"],
+    ),
     "event adds a node that is there": ("add: [{id: n9", "add: [{id: n4", ["events[0]", "n4", "already"]),
     "event that does nothing": ("add: [{id: n9", "after_round: 12\n  - add_: [{id: n9", ["events"]),
-    "the GA leaves": ("add: [{id: n9", "remove: [n1]\n    add: [{id: n9", ["events[0].remove[0]", "global aggregator cannot leave"]),
+    "the GA leaves": (
+        "add: [{id: n9",
+        "remove: [n1]\n    add: [{id: n9",
+        ["events[0].remove[0]", "global aggregator cannot leave"],
+    ),
     "not YAML": ("nodes:", "nodes: [", ["not valid YAML"]),
     "key twice": ("seed: 1", "seed: 1\nseed: 2", ["seed", "twice"]),
     "seed that is a word": ("seed: 1", "seed: one", ["seed", "'one'"]),
@@ -107,7 +131,10 @@ RUN_CASES = {
     "missing task.py": (["--set", "task={file: nowhere.py}"], ["nowhere.py"]),
     "unknown runtime": (["--runtime", "kubernets"], ["kubernets", "embedded"]),
     "unknown strategy argument": (["--set", "strategy.args={gamma: 1}"], ["gamma", "min_comm_cost"]),
-    "links that cost nothing": (["--set", "strategy.name=flat"] + [f"--set=nodes[{i}].links={{n1: 0, n2: 0, n3: 0}}" for i in range(3, 8)], ["costs 0"]),
+    "links that cost nothing": (
+        ["--set", "strategy.name=flat"] + [f"--set=nodes[{i}].links={{n1: 0, n2: 0, n3: 0}}" for i in range(3, 8)],
+        ["costs 0"],
+    ),
 }
 
 

@@ -37,7 +37,12 @@ def test_resolved_scenario_is_complete_and_loads_to_the_same(tmp_path):
     path = tmp_path / "scenario.yaml"
     path.write_text(scenario_yaml(scenario))
     assert load_scenario(path) == scenario
-    assert yaml.safe_load(path.read_text())["validation"] == {"policy": "rva", "trend": "log", "window": 6, "arm": "fewer_rounds"}
+    assert yaml.safe_load(path.read_text())["validation"] == {
+        "policy": "rva",
+        "trend": "log",
+        "window": 6,
+        "arm": "fewer_rounds",
+    }
 
 
 def test_a_minimal_scenario_gets_the_documented_defaults(tmp_path):
@@ -62,7 +67,8 @@ def test_costs_are_the_decimals_that_were_written():
 
 def test_overrides_by_dotted_path():
     scenario = load_scenario(
-        "improvement", overrides={"validation.window": 3, "events[0].after_round": 4, "nodes.3.links": {"n2": 1, "n3": 2, "n1": 3}}
+        "improvement",
+        overrides={"validation.window": 3, "events[0].after_round": 4, "nodes.3.links": {"n2": 1, "n3": 2, "n1": 3}},
     )
     assert scenario.validation.window == 3
     assert scenario.events[0].after_round == 4

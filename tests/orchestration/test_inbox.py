@@ -1,0 +1,160 @@
+import threading
+import time
+
+import pytest
+from fakes import FakeRuntime, RecordingTracker, node, rules
+
+from aiotwin_nb.errors import InvalidInput
+from aiotwin_nb.orchestration.events import CommandApplied, CommandReceived, CommandRejected
+from aiotwin_nb.orchestration.inbox import parse_command, submit
+from aiotwin_nb.orchestration.loop import Orchestrator
+from aiotwin_nb.orchestration.metrics import JournalSource
+from aiotwin_nb.orchestration.rundir import RunDirectory
+from aiotwin_nb.orchestration.store import DirectoryStore
+from aiotwin_nb.orchestration.summary import summarise
+
+QUIET = {"events": [], "objective__budget": 30000}
+
+
+class GuidedRuntime(FakeRuntime):
+    """Calls a function at the beginning of given rounds."""
+
+    def __init__(self, at, **more):
+        super().__init__(**more)
+        self.at = at
+
+    def run_round(self, number):
+        if number in self.at:
+            self.at[number]()
+        return super().run_round(number)
+
+
+def guided(tmp_path, at, **overrides):
+    the_rules = rules("improvement", **{**QUIET, **overrides})
+    directory = RunDirectory.create(tmp_path / "run", the_rules.scenario)
+    actions = {number: (lambda a=action: a(directory)) for number, action in at.items()}
+    tracker = RecordingTracker()
+    state = Orchestrator(the_rules, GuidedRuntime(actions), DirectoryStore(directory), tracker).run("run")
+    return state, directory, tracker
+
+
+def inject(**what):
+    return lambda directory: submit(directory.inbox, parse_command({"command": "inject", **what}))
+
+
+def test_injected_nodes_act_at_the_next_boundary(tmp_path):
+    state, directory, _ = guided(tmp_path, {4: inject(add=[node("n9", n3=100)]), 12: inject(remove=["n6"])})
+    first, second = summarise(state)["reconfigurations"]
+    assert first["after_round"] == 4
+    assert first["trigger"]["added"] == ["n9"]
+    assert second["after_round"] == 12
+    assert second["trigger"]["removed"] == ["n6"]
+    events = directory.events()
+    received = [e for e in events if isinstance(e, CommandReceived)]
+    applied = [e for e in events if isinstance(e, CommandApplied)]
+    assert [e.id for e in received] == [e.id for e in applied]
+    assert [e.after_round for e in applied] == [4, 12]
+    assert not list(directory.inbox.glob("*.json"))
+
+
+def test_commands_are_journalled_while_a_round_is_running(tmp_path):
+    seen = []
+
+    def slow(directory):
+        inject(remove=["n6"])(directory)
+        for _ in range(50):
+            time.sleep(0.05)
+            if any(isinstance(e, CommandReceived) for e in directory.events()):
+                seen.append(True)
+                return
+
+    guided(tmp_path, {4: slow})
+    assert seen == [True]
+
+
+def test_stop_rests_at_the_boundary_and_can_go_on(tmp_path):
+    stop = lambda directory: submit(directory.inbox, parse_command({"command": "stop"}))  # noqa: E731
+    state, directory, _ = guided(tmp_path, {5: stop})
+    assert (state.status, state.stop_reason, state.round) == ("stopped", "stopped", 5)
+    directory.own()
+    store = DirectoryStore(directory)
+    resumed = Orchestrator(rules("improvement", **QUIET), FakeRuntime(), store, RecordingTracker()).resume(store)
+    whole, _, _ = guided(tmp_path / "whole", {})
+    assert resumed.status == "finished"
+    assert summarise(resumed)["history"] == summarise(whole)["history"]
+    assert resumed.repeated_rounds == 0
+
+
+def test_events_of_the_boundary_at_which_a_run_rests_act_once(tmp_path):
+    stop = lambda directory: submit(directory.inbox, parse_command({"command": "stop"}))  # noqa: E731
+    joins = {"events": [{"after_round": 5, "add": [node("n9", n3=100)]}]}
+    state, directory, _ = guided(tmp_path, {5: stop}, **joins)
+    assert state.status == "stopped"
+    directory.own()
+    store = DirectoryStore(directory)
+    the_rules = rules("improvement", **{**QUIET, **joins})
+    resumed = Orchestrator(the_rules, FakeRuntime(), store, RecordingTracker()).resume(store)
+    assert len(resumed.reconfigurations) == 1
+    assert [e.kind for e in resumed.ledger.entries].count("change") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "not JSON"),
+        (b"[]", "JSON object"),
+        (b'{"command": "explode"}', "command"),
+        (b'{"command": "inject"}', "injects nothing"),
+        (b'{"command": "inject", "remove": ["n77"]}', "n77"),
+        (b'{"command": "inject", "remove": ["n1"]}', "global aggregator"),
+        (b'{"command": "inject", "add": [{"id": "n9", "role": "client"}]}', "n9"),
+        (b'{"command": "inject", "add": [{"id": "n4", "role": "client", "links": {"n2": 1}}]}', "n4"),
+        (
+            b'{"command": "inject", "add": [{"id": "n9", "role": "client", "links": {"n2": -1}}]}',
+            "greater than or equal",
+        ),
+    ],
+)
+def test_bad_commands_are_rejected_with_the_reason_and_the_run_goes_on(tmp_path, content, words):
+    def put(directory):
+        (directory.inbox / "000-bad.json").write_bytes(content)
+
+    state, directory, _ = guided(tmp_path, {3: put})
+    assert state.status == "finished"
+    (rejected,) = [e for e in directory.events() if isinstance(e, CommandRejected)]
+    assert words in rejected.reason
+    assert state.reconfigurations == ()
+
+
+def test_a_command_that_no_longer_makes_sense_at_the_boundary_is_rejected(tmp_path):
+    def twice(directory):
+        inject(remove=["n6"])(directory)
+        inject(remove=["n6"])(directory)
+
+    state, directory, _ = guided(tmp_path, {3: twice})
+    assert state.status == "finished"
+    assert len([e for e in directory.events() if isinstance(e, CommandApplied)]) == 1
+    assert len([e for e in directory.events() if isinstance(e, CommandRejected)]) == 1
+
+
+def test_parse_command_names_what_is_wrong():
+    with pytest.raises(InvalidInput, match="ad: unknown field.*Did you mean 'add'"):
+        parse_command({"command": "inject", "ad": []})
+
+
+def test_journal_rows_are_the_tracked_rows(tmp_path):
+    state, directory, tracker = guided(tmp_path, {4: inject(add=[node("n9", n3=100)])})
+    last = {row["round"]: row for row in tracker.rows}
+    assert JournalSource(directory.journal_file, rules("improvement", **QUIET)).rows() == [
+        last[r] for r in sorted(last)
+    ]
+    assert len(last) == state.round + 1
+    row = last[5]
+    assert row["cost/budget_left"] == 30000 - row["cost/total"]
+    assert row["client/n9/samples"] == 10
+
+
+def test_watchers_end_with_the_run(tmp_path):
+    before = {t.name for t in threading.enumerate()}
+    guided(tmp_path, {})
+    assert {t.name for t in threading.enumerate()} == before
