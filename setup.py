@@ -1,0 +1,26 @@
+"""The one thing pyproject.toml cannot say: labs/ and notebooks/ stand beside the package, and inside it once built."""
+
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+SHIPPED = {"labs": ("*.yaml", "*.csv", "*.md"), "notebooks": ("*.ipynb",)}
+
+
+class BuildPy(build_py):
+    """Copies the shipped folders into the package; an editable install finds them where they are."""
+
+    def run(self) -> None:
+        """Build the package, then add them."""
+        super().run()
+        if self.editable_mode:
+            return
+        for folder, patterns in SHIPPED.items():
+            target = Path(self.build_lib) / "aiotwin_nb" / folder
+            self.mkpath(str(target))
+            for source in sorted(path for pattern in patterns for path in Path(folder).glob(pattern)):
+                self.copy_file(str(source), str(target / source.name))
+
+
+setup(cmdclass={"build_py": BuildPy})
