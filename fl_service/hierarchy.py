@@ -209,18 +209,26 @@ class Tier:
         arrays: ArrayRecord,
         configs: Sequence[Mapping[str, Any]],
     ) -> list[Outcome]:
-        """Run one round for every config, each from the last one's model, and return what came of each."""
-        aggregation.restore(self.strategy, state)
-        step = int(str(state.config_records[_STEP]["count"])) if _STEP in state else 0
+        """Run one round for every config, each from the last one's model, and return what came of each.
+
+        A round without a new model leaves the strategy's memory as it was, too.
+        """
+        if _STEP not in state:
+            self._remember(state, 0)
         outcomes = []
         for config in configs:
-            outcome = run_tier(self.strategy, grid, members, arrays, config, step + 1)
+            aggregation.restore(self.strategy, state)
+            step = int(str(state.config_records[_STEP]["count"])) + 1
+            outcome = run_tier(self.strategy, grid, members, arrays, config, step)
             outcomes.append(outcome)
             if outcome.arrays is not None:
-                arrays, step = outcome.arrays, step + 1
-        aggregation.capture(self.strategy, state)
-        state[_STEP] = ConfigRecord({"count": step})
+                arrays = outcome.arrays
+                self._remember(state, step)
         return outcomes
+
+    def _remember(self, state: RecordDict, steps: int) -> None:
+        aggregation.capture(self.strategy, state)
+        state[_STEP] = ConfigRecord({"count": steps})
 
 
 class LocalAggregator:
@@ -230,7 +238,7 @@ class LocalAggregator:
         self._tier, self._grid = Tier(strategy), grid
 
     def __call__(self, message: Message, context: Context) -> Message:
-        """Run the local rounds that the message asks for; raises FLServiceError when no client delivered."""
+        """Run the local rounds that the message asks for; the reply has no arrays when no client delivered."""
         config = dict(next(iter(message.content.config_records.values())))
         arrays = next(iter(message.content.array_records.values()))
         members = json.loads(str(config["clusters"]))[self._grid.owner]

@@ -233,6 +233,17 @@ def test_bulyan_with_too_few_updates_says_so(make):
     assert_same(before, model(pipeline))
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_failed_aggregation_leaves_the_strategys_memory(make):
+    pipeline = make(aggregation_global=("FedAvgM", {"server_learning_rate": 1e300, "server_momentum": 0.5}))
+    before = model(pipeline)
+    assert "not finite: it was not used" in pipeline.run_round(1).problems["ga"]
+    state = pipeline._registry.states()["ga"]
+    assert not state.array_records["strategy-arrays"]
+    assert state.config_records["steps"]["count"] == 0
+    assert_same(before, model(pipeline))
+
+
 def test_local_momentum_starts_from_the_model_that_was_sent(make):
     """FedAvgM by itself would go on from its own last model; with learning rate 1 and momentum 0 it is FedAvg."""
     plain, momentum = make(), make(aggregation_local=("FedAvgM", {"server_momentum": 1e-12}))
