@@ -17,9 +17,7 @@ OLDEST, TOO_NEW = (3, 11), (3, 14)  # as requires-python in pyproject.toml
 FREE_GB = 5
 # Measured on Linux x86-64 with Python 3.11 and torch 2.13.
 COSTS = "downloads about 0.4 GB and takes 2 GB of disk with a CPU build of torch"
-COSTS_CUDA = (
-    "; a build with CUDA, the usual one on Linux, downloads 2.5 GB more (PIP_ARGS can name an index with CPU builds)"
-)
+COSTS_CUDA = "; a build with CUDA, the usual one on Linux, downloads 2.5 GB more (PIP_ARGS can name another index)"
 COSTS_SYSTEM_TORCH = "downloads about 0.25 GB and takes 1.2 GB of disk beside the torch that is installed"
 
 
