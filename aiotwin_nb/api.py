@@ -1,7 +1,7 @@
 """The notebook's way in: plan, run, replay, compare, attach.
 
-Everything takes a scenario file, a lab's name or a Scenario. Runs are processes of their own: `run` returns at once, and
-they outlive the kernel that started them.
+Everything takes a scenario file, a lab's name or a Scenario. Runs are processes of their own: `run` returns at once,
+and they outlive the kernel that started them.
 """
 
 from __future__ import annotations

@@ -56,10 +56,10 @@ def _torch() -> Finding:
 
 
 def _torchvision() -> Finding:
-    from fl_service.tasks.vision import import_torchvision
+    from fl_service.tasks.torchvision_compat import torchvision_datasets
 
     try:
-        import_torchvision()
+        torchvision_datasets()
     except Exception as error:
         return Finding("torchvision", "missing", f"does not import ({error}); only digits works without it")
     return Finding("torchvision", "ok", f"torchvision {version('torchvision')}")

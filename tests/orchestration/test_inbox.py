@@ -138,7 +138,7 @@ def test_a_command_that_no_longer_makes_sense_at_the_boundary_is_rejected(tmp_pa
 
 
 def test_parse_command_names_what_is_wrong():
-    with pytest.raises(InvalidInput, match="ad: unknown field.*Did you mean 'add'"):
+    with pytest.raises(InvalidInput, match=r"ad: unknown field.*Did you mean 'add'"):
         parse_command({"command": "inject", "ad": []})
 
 
