@@ -4,6 +4,7 @@
 #   VENV=.venv           where the environment is
 #   PIP_ARGS=...         passed on to `pip install`, e.g. an index that offers CPU builds of torch
 #   SYSTEM_TORCH=1       use the torch and torchvision that $(PYTHON) already has (a GPU or Jetson build, say)
+#   PYTEST_ARGS=...      passed on to pytest, e.g. -n 4
 
 PYTHON ?= python3
 VENV ?= .venv

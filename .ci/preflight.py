@@ -18,7 +18,7 @@ FREE_GB = 5
 # Measured on Linux x86-64 with Python 3.11 and torch 2.13.
 COSTS = "downloads about 0.4 GB and takes 2 GB of disk with a CPU build of torch"
 COSTS_CUDA = "; a build with CUDA, the usual one on Linux, downloads 2.5 GB more (PIP_ARGS can name another index)"
-COSTS_SYSTEM_TORCH = "downloads about 0.25 GB and takes 1.2 GB of disk beside the torch that is installed"
+COSTS_SYSTEM_TORCH = "downloads about 0.25 GB and takes 0.8 GB of disk beside the torch that is installed"
 
 
 def refusal(platform, version, has_venv, free_gb):
@@ -75,7 +75,7 @@ def check_system_torch(constraints):
         try:
             module = importlib.import_module(name)
         except Exception as error:  # a torch built for another machine fails in many ways
-            return "SYSTEM_TORCH=1, but {0} does not import ({1}): install it, or leave SYSTEM_TORCH out.".format(
+            return "SYSTEM_TORCH=1, but {0} does not import ({1}): mend it, or leave SYSTEM_TORCH out.".format(
                 name, " ".join(str(error).split())
             )
         if os.path.abspath(module.__file__).startswith(os.path.join(os.path.abspath(sys.prefix), "")):
