@@ -102,6 +102,14 @@ def _round_line(state: RunState) -> str:
     )
 
 
+def _short_line(state: RunState) -> str:
+    row = state.history[-1]
+    budget = "" if state.rules.budget is None else f"/{number(state.rules.budget):,}"
+    return (
+        f"round {row.round} · accuracy {row.accuracy:.1f} % · cost {number(row.total_cost):,}{budget} · {_phase(state)}"
+    )
+
+
 class _Silent:
     def __call__(self, event: Event, state: RunState) -> None:
         """Show nothing."""
@@ -133,17 +141,13 @@ class _Live:
 
     def __init__(self, stream: IO[str]) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:3.0f} % spent"),
-            TimeElapsedColumn(),
-            console=Console(file=stream, highlight=False),
-            transient=True,
-        )
+        console = Console(file=stream, highlight=False)
+        columns: list[ProgressColumn] = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
+        if console.width >= 100:  # on 80 columns the words are worth more than the bar
+            columns.insert(2, BarColumn(bar_width=16))
+        self._bar = Progress(*columns, console=console, transient=True)
         self._task = self._bar.add_task("starting", total=1.0)
         self._bar.start()
 
@@ -153,7 +157,7 @@ class _Live:
         if isinstance(event, RoundFinished | RoundStarted) and state.history:
             total = state.rules.budget or state.rules.scenario.training.max_rounds
             done = state.spent if state.rules.budget else state.round
-            self._bar.update(self._task, description=_round_line(state), total=float(total), completed=float(done))
+            self._bar.update(self._task, description=_short_line(state), total=float(total), completed=float(done))
 
     def close(self) -> None:
         """Take the bar away."""
