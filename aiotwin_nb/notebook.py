@@ -43,7 +43,6 @@ def execute_notebook(notebook: Path, parameters: Mapping[str, Any], output: Path
             store_widget_state=False,
             coalesce_streams=True,
             record_timing=False,
-            cwd=str(notebook.parent),
         )
     except PapermillExecutionError as error:
         raise RunFailed(
