@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from aiotwin_nb.continuum import Infrastructure, Node
 from aiotwin_nb.errors import AIoTwinError, InvalidInput, RunFailed, did_you_mean
 from aiotwin_nb.orchestration.compare import compare_branches
+from aiotwin_nb.orchestration.events import CommandApplied, CommandRejected
 from aiotwin_nb.orchestration.inbox import Command, check_command, parse_command, submit
 from aiotwin_nb.orchestration.loop import Listener, Orchestrator, check_budget, stopping_on_signals
 from aiotwin_nb.orchestration.metrics import rows_of
@@ -114,6 +115,11 @@ class Run:
         return f"<Run {self.path.name}: {self.status}, round {max(state.round, 0)}{accuracy}>"
 
     @property
+    def begun(self) -> bool:
+        """Whether the run directory is there."""
+        return bool(self._directory.scenario_file.is_file())
+
+    @property
     def status(self) -> str:
         """running, finished, stopped, failed, or interrupted (its process died; it can be resumed)."""
         alive = self._directory.is_owned()
@@ -190,7 +196,22 @@ class Run:
         if state.status == "finished":
             raise InvalidInput(f"{self.path}: the run has finished ({state.stop_reason}); start a new one")
         check_command(command, state.infrastructure)
-        return submit(self._directory.inbox, command)
+        command_id = submit(self._directory.inbox, command)
+        if reason := self._rejection(command_id):
+            raise InvalidInput(reason)
+        return command_id
+
+    def _rejection(self, command_id: str, seconds: float = 2.0) -> str | None:
+        """Why the run rejected a command; None when it took it, or has not met a boundary in that time."""
+        until = time.monotonic() + seconds
+        while self._directory.is_owned() and time.monotonic() < until:
+            for event in self._directory.events():
+                if isinstance(event, CommandRejected) and event.id == command_id:
+                    return event.reason
+                if isinstance(event, CommandApplied) and event.id == command_id:
+                    return None
+            time.sleep(0.1)
+        return None
 
 
 # What the command line uses in its own process.
@@ -236,7 +257,7 @@ def execute(
     try:
         if scenario.model_size_mb == "auto":
             run_directory.write_notes({"model_size_mb": str(_model_size(scenario))})
-        store = DirectoryStore(run_directory)
+        store = DirectoryStore(run_directory, _training_check(scenario))
         tracker.start(run_directory.run_id, directory, {"scenario": scenario.resolved()})
         orchestrator = Orchestrator(rules, engine, store, tracker, listeners)
     except AIoTwinError:
@@ -254,7 +275,7 @@ def continue_run(
     directory.own()
     try:
         rules = directory.rules()
-        store = DirectoryStore(directory)
+        store = DirectoryStore(directory, _training_check(rules.scenario))
         engine = make_runtime("embedded", rules.scenario, workers)
         tracked = {row["round"] for row in _wandb_rows(directory)}
         tracker = make_tracker(tracking)
@@ -265,6 +286,15 @@ def continue_run(
     orchestrator = Orchestrator(rules, engine, store, tracker, listeners)
     with stopping_on_signals(orchestrator):
         return orchestrator.resume(store, tracked)
+
+
+def _training_check(scenario: Scenario) -> Callable[[Infrastructure], None]:
+    def check_nodes(infrastructure: Infrastructure) -> None:
+        from aiotwin_nb.runtime.embedded import validate_training
+
+        validate_training(training_spec(scenario), infrastructure)
+
+    return check_nodes
 
 
 def make_runtime(name: str, scenario: Scenario, workers: int = 0) -> Runtime:
@@ -375,7 +405,7 @@ def _start(directory: Path, arguments: list[str], stdin: str) -> Run:
     process.stdin.write(stdin)
     process.stdin.close()
     handle = Run(directory, process)
-    while process.poll() is None and not RunDirectory(directory).is_owned():
+    while process.poll() is None and not (handle.begun and RunDirectory(directory).is_owned()):
         time.sleep(0.05)
     if process.poll() not in (None, 0):
         errors.seek(0)
