@@ -1,7 +1,7 @@
 """The notebook's way in: plan, run, replay, compare, attach.
 
-Everything takes a scenario file, a lab's name or a Scenario. Runs are processes of their own: `run` returns at once,
-and they outlive the kernel that started them.
+Everything takes a scenario file, a lab's name or a Scenario. Runs are processes of their own: they outlive the
+kernel that started them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from aiotwin_nb.orchestration.compare import compare_branches
 from aiotwin_nb.orchestration.events import CommandApplied, CommandRejected
 from aiotwin_nb.orchestration.inbox import Command, check_command, parse_command, submit
 from aiotwin_nb.orchestration.loop import Listener, Orchestrator, check_budget, stopping_on_signals
-from aiotwin_nb.orchestration.metrics import rows_of
-from aiotwin_nb.orchestration.ports import MetricSource, Runtime
+from aiotwin_nb.orchestration.metrics import JournalSource
+from aiotwin_nb.orchestration.ports import Runtime
 from aiotwin_nb.orchestration.replay import plan_along_events, read_trace, replay_summary
 from aiotwin_nb.orchestration.replay import replay as replay_trace
-from aiotwin_nb.orchestration.rundir import RunDirectory, scenario_yaml
+from aiotwin_nb.orchestration.rundir import RunDirectory, check_new, scenario_yaml
 from aiotwin_nb.orchestration.state import Rules, RunState
 from aiotwin_nb.orchestration.store import DirectoryStore
 from aiotwin_nb.orchestration.summary import summarise
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from fl_service.spec import TrainingSpec
 
 RUNTIMES = ("embedded",)
+LOG = "process.log"  # what the process of a run that `run` started wrote on standard error
 Source = Scenario | str | Path
 
 
@@ -62,13 +63,14 @@ def replay(source: Source, trace: str | Path, **overrides: Any) -> dict[str, Any
 def run(
     source: Source, *, out: str | Path | None = None, tracking: str | None = None, workers: int = 0, **overrides: Any
 ) -> Run:
-    """Start a run in a process of its own and return at once; `.wait()` for its end.
+    """Start a run in a process of its own and return when it has begun, after some seconds; `.wait()` for its end.
 
     `out`: the run directory, new or empty; by default runs/<scenario>-<time>-<id>. Raises InvalidInput for everything
     that is wrong with the scenario, before anything is written.
     """
     scenario = resolve(source, overrides)
     directory = Path(out) if out is not None else default_directory(scenario)
+    check_new(directory)
     arguments = ["run", "-", "--out", str(directory), "--no-progress", "--workers", str(workers)]
     if tracking:
         arguments += ["--tracking", tracking]
@@ -114,10 +116,10 @@ class Run:
         accuracy = f", accuracy {state.history[-1].accuracy:.1f} %" if state.history else ""
         return f"<Run {self.path.name}: {self.status}, round {max(state.round, 0)}{accuracy}>"
 
-    @property
-    def begun(self) -> bool:
-        """Whether the run directory is there."""
-        return bool(self._directory.scenario_file.is_file())
+    def is_run_by(self, pid: int) -> bool:
+        """Whether a process owns the run and has written what there is to read."""
+        ready = self._directory.scenario_file.is_file() and self._directory.is_owned()
+        return ready and self._directory.owner().get("pid") == pid
 
     @property
     def status(self) -> str:
@@ -143,11 +145,11 @@ class Run:
         return pd.DataFrame(self.summary["history"])
 
     def metrics(self, source: str = "wandb") -> pd.DataFrame:
-        """Metric rows, read from the run's W&B data; from its journal when there is none (or `source="journal"`)."""
+        """Metric rows, read from the run's W&B data, with those it lacks from the journal (`source="journal"`: all)."""
         import pandas as pd
 
-        rows = metric_source(self._directory).rows() if source == "wandb" else journal_rows(self._directory)
-        return pd.DataFrame(rows)
+        metrics = RunMetrics(self._directory)
+        return pd.DataFrame(metrics.rows() if source == "wandb" else metrics.journal_rows())
 
     def wait(self, timeout: float | None = None, poll: float = 0.2) -> Run:
         """Wait for the end; raises RunFailed when the run failed, TimeoutError after `timeout` seconds."""
@@ -160,7 +162,8 @@ class Run:
         if state.status == "failed":
             raise RunFailed(f"{self.path}: {state.message}")
         if state.status == "running":
-            raise RunFailed(f"{self.path}: its process died; continue it with: aiotwin resume {self.path}")
+            last = self._last_words()
+            raise RunFailed(f"{self.path}: its process died{last}; continue it with: aiotwin resume {self.path}")
         return self
 
     def stop(self) -> None:
@@ -190,6 +193,12 @@ class Run:
         if self._directory.is_owned():
             return self
         return _start(self.path, ["resume", str(self.path), "--no-progress"], "")
+
+    def _last_words(self) -> str:
+        """The end of what the run's process wrote on standard error, if it was started by `run`."""
+        log = self.path / LOG
+        lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+        return f" ({lines[-1]})" if lines else ""
 
     def _submit(self, command: Command) -> str:
         state = self.state()
@@ -236,7 +245,12 @@ def check(scenario: Scenario) -> Rules:
 
     rules = _rules(scenario)
     check_budget(rules)
-    validate_training(training_spec(scenario), everything(scenario))
+    infrastructure, spec = scenario.infrastructure, training_spec(scenario)
+    validate_training(spec, infrastructure)
+    for change in rules.changes.values():
+        infrastructure = infrastructure.apply(change)
+        if change.added or change.data:
+            validate_training(spec, infrastructure)
     return rules
 
 
@@ -253,10 +267,9 @@ def execute(
     rules = check(scenario)
     tracker = make_tracker(tracking)
     engine = make_runtime(runtime, scenario, workers)
-    run_directory = RunDirectory.create(directory, scenario)
+    notes = {"model_size_mb": str(engine.model_size_mb())} if scenario.model_size_mb == "auto" else {}
+    run_directory = RunDirectory.create(directory, scenario, notes)
     try:
-        if scenario.model_size_mb == "auto":
-            run_directory.write_notes({"model_size_mb": str(_model_size(scenario))})
         store = DirectoryStore(run_directory, _training_check(scenario))
         tracker.start(run_directory.run_id, directory, {"scenario": scenario.resolved()})
         orchestrator = Orchestrator(rules, engine, store, tracker, listeners)
@@ -275,6 +288,9 @@ def continue_run(
     directory.own()
     try:
         rules = directory.rules()
+        if (state := directory.state()).status == "finished":
+            directory.release()
+            return state
         store = DirectoryStore(directory, _training_check(rules.scenario))
         engine = make_runtime("embedded", rules.scenario, workers)
         tracked = {row["round"] for row in _wandb_rows(directory)}
@@ -285,7 +301,7 @@ def continue_run(
         raise
     orchestrator = Orchestrator(rules, engine, store, tracker, listeners)
     with stopping_on_signals(orchestrator):
-        return orchestrator.resume(store, tracked)
+        return orchestrator.resume(tracked)
 
 
 def _training_check(scenario: Scenario) -> Callable[[Infrastructure], None]:
@@ -325,39 +341,26 @@ def training_spec(scenario: Scenario) -> TrainingSpec:
     )
 
 
-def everything(scenario: Scenario) -> Infrastructure:
-    """All nodes that exist at any time, for checks of their data."""
-    nodes = {node.id: node for node in scenario.infrastructure.nodes.values()}
-    for change in scenario.changes().values():
-        for node in change.added:
-            nodes[node.id] = node
-    return Infrastructure.of(nodes.values())
-
-
 def default_directory(scenario: Scenario) -> Path:
     """runs/<scenario>-<utc time>-<short id>."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     return Path("runs") / f"{scenario.name}-{stamp}-{uuid.uuid4().hex[:4]}"
 
 
-def metric_source(directory: RunDirectory) -> MetricSource:
-    """Where a run's metric rows are read from: its W&B log, or its journal when W&B is off, broken or behind."""
-    return _Fallback(lambda: _wandb_rows(directory), lambda: journal_rows(directory))
+class RunMetrics:
+    """A run's metric rows: from its W&B log, and from its journal those that W&B lacks (off, broken or behind)."""
 
-
-def journal_rows(directory: RunDirectory) -> list[dict[str, Any]]:
-    """Metric rows from the journal."""
-    return rows_of(directory.rules(), directory.events())
-
-
-class _Fallback:
-    def __init__(self, first: Callable[[], list[dict[str, Any]]], second: Callable[[], list[dict[str, Any]]]) -> None:
-        self._first, self._second = first, second
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory = directory
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows so far, one per round, ascending."""
-        rows = self._first()
-        return rows or self._second()
+        rows = {row["round"]: row for row in (*self.journal_rows(), *_wandb_rows(self._directory))}
+        return [rows[number] for number in sorted(rows)]
+
+    def journal_rows(self) -> list[dict[str, Any]]:
+        """The rows of the journal alone."""
+        return JournalSource(self._directory.journal_file, self._directory.rules()).rows()
 
 
 def _wandb_rows(directory: RunDirectory) -> list[dict[str, Any]]:
@@ -390,25 +393,26 @@ def _node_spec(node: Node | NodeSpec | Mapping[str, Any]) -> Any:
 
 def _start(directory: Path, arguments: list[str], stdin: str) -> Run:
     """Start `aiotwin …` detached from this process (it survives a kernel's interrupt and restart)."""
-    import tempfile
-
-    errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read below, after the process has begun or failed
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aiotwin_nb", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=errors,
-        text=True,
-        start_new_session=True,
-    )
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    log = directory.parent / f".{directory.name}.log"  # the run directory is not there yet
+    with log.open("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aiotwin_nb", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
     assert process.stdin is not None
     process.stdin.write(stdin)
     process.stdin.close()
     handle = Run(directory, process)
-    while process.poll() is None and not (handle.begun and RunDirectory(directory).is_owned()):
+    while process.poll() is None and not handle.is_run_by(process.pid):
         time.sleep(0.05)
     if process.poll() not in (None, 0):
-        errors.seek(0)
-        message = errors.read().strip().removeprefix("aiotwin: ")
+        message = log.read_text(errors="replace").strip().removeprefix("aiotwin: ")
+        log.unlink()
         raise (InvalidInput if process.returncode == 2 else RunFailed)(message)
+    log.replace(directory / LOG)
     return handle

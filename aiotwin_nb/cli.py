@@ -12,15 +12,27 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from aiotwin_nb import __version__
-from aiotwin_nb.errors import AIoTwinError, InvalidInput, did_you_mean
-from aiotwin_nb.scenario import Scenario, lab_names, load_scenario, node_from_yaml, parse_override, scenario_schema
+from aiotwin_nb.errors import AIoTwinError, InvalidInput, RunFailed, did_you_mean
+from aiotwin_nb.scenario import (
+    Scenario,
+    lab_names,
+    load_scenario,
+    node_from_yaml,
+    parse_override,
+    parse_value,
+    scenario_schema,
+)
 
 INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without "←" shows "?" instead of failing
+    options, extra = _parsed(arguments)
+    options.extra = extra
     try:
         return int(options.action(options) or 0)
     except AIoTwinError as error:
@@ -32,6 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        print(f"aiotwin: {what}{error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def _parsed(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """The options, and what stands behind `--` for another program."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    cut = words.index("--") if "--" in words else len(words)
+    return _parser().parse_args(words[:cut]), words[cut + 1 :]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,8 +62,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if "invalid choice" in message:
-            wrong = message.partition("invalid choice: '")[2].partition("'")[0]
-            message += did_you_mean(wrong, VERBS)
+            wrong, _, choices = message.partition("invalid choice: '")[2].partition("' (choose from ")
+            message += did_you_mean(wrong, [choice.strip(" ')") for choice in choices.split(",")])
         self.exit(2, f"{self.prog}: {message}\n(see: {self.prog} --help)\n")
 
 
@@ -125,6 +148,8 @@ def _run(options: argparse.Namespace) -> int:
             tracking=options.tracking,
             listeners=[progress],
         )
+    except RunFailed as error:
+        return _report_failure(error, directory, options)
     finally:
         progress.close()
     return _report(state, directory, options)
@@ -143,9 +168,20 @@ def _resume(options: argparse.Namespace) -> int:
     progress = make_progress(quiet=options.no_progress or options.json)
     try:
         state = api.continue_run(options.run, workers=options.workers, tracking=options.tracking, listeners=[progress])
+    except RunFailed as error:
+        return _report_failure(error, RunDirectory.open(options.run).path, options)
     finally:
         progress.close()
     return _report(state, RunDirectory.open(options.run).path, options)
+
+
+def _report_failure(error: RunFailed, directory: Path, options: argparse.Namespace) -> int:
+    """Say what failed; with --json also the summary up to there."""
+    summary = directory / "summary.json"
+    if options.json and summary.is_file():
+        print(summary.read_text())
+    print(f"aiotwin: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 def _report(state: Any, directory: Path, options: argparse.Namespace) -> int:
@@ -252,8 +288,8 @@ def _seeds(text: str) -> list[int]:
             seeds += range(int(first), int(last if dash else first) + 1)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} must look like 1-10 or 1,4,7") from None
-    if not seeds:
-        raise argparse.ArgumentTypeError(f"{text!r} names no seed; it must look like 1-10 or 1,4,7")
+    if not seeds or max(seeds) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} names no seed below 2^63; it must look like 1-10 or 1,4,7")
     return seeds
 
 
@@ -371,18 +407,16 @@ def _notebook_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _notebook(options: argparse.Namespace) -> int:
-    import yaml
-
     from aiotwin_nb.notebook import execute_notebook
 
-    parameters = {name: yaml.safe_load(value) for name, value in options.parameters}
+    parameters = {name: parse_value(value, f"-p {name}") for name, value in options.parameters}
     print(execute_notebook(options.notebook, parameters, options.output))
     return 0
 
 
 def _lab_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("aiotwin-lab"), metavar="DIR")
-    parser.add_argument("extra", nargs="*", metavar="-- OPTION", help="passed on to JupyterLab, after --")
+    parser.epilog = "What stands behind -- is passed on to JupyterLab, e.g. aiotwin lab -- --no-browser"
 
 
 def _lab(options: argparse.Namespace) -> int:

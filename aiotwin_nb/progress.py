@@ -36,7 +36,7 @@ class Progress(Protocol):
 def make_progress(stream: IO[str] | None = None, *, quiet: bool = False) -> Progress:
     """Live display on a terminal, plain lines elsewhere, nothing when quiet."""
     stream = stream or sys.stderr
-    if quiet:
+    if quiet or stream is None:  # no standard error at all: it was closed by whoever started us
         return _Silent()
     return _Live(stream) if stream.isatty() else _Plain(stream)
 

@@ -87,13 +87,13 @@ def test_the_run_directory_holds_what_is_promised(undisturbed):
 
 
 def test_wandb_rows_are_the_journals_rows(undisturbed):
-    from aiotwin_nb.api import journal_rows
+    from aiotwin_nb.api import RunMetrics
     from aiotwin_nb.orchestration.rundir import RunDirectory
     from aiotwin_nb.tracking import WandbLogSource
 
     path, summary = undisturbed
     rows = WandbLogSource(path).rows()
-    journal = journal_rows(RunDirectory(path))
+    journal = RunMetrics(RunDirectory(path)).journal_rows()
     assert len(rows) == summary["rounds"] + 1
     assert [{k: v for k, v in row.items() if not k.startswith("_")} for row in rows] == journal
 
@@ -292,3 +292,43 @@ def test_import_of_the_package_is_light():
     code = "import sys, aiotwin_nb; aiotwin_nb.plan('hands-on'); print([m for m in ('torch', 'flwr', 'wandb', 'pandas', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path):
+    path = tmp_path / "run"
+    pipe = subprocess.Popen(
+        command("run", "improvement", "--out", path, *SHORT),
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    pipe.stderr.readline()
+    pipe.stderr.close()
+    assert pipe.wait(timeout=100) == 0
+    assert json.loads((path / "summary.json").read_text())["status"] == "finished"
+
+
+def test_python_api_refuses_a_directory_that_is_taken(undisturbed):
+    import aiotwin_nb as at
+
+    with pytest.raises(at.AIoTwinError, match="not empty"):
+        at.run("degradation", out=undisturbed[0])
+
+
+def test_resuming_a_finished_run_opens_no_new_segment(undisturbed):
+    path, summary = undisturbed
+    segments = list((path / "wandb").glob("*run-*"))
+    assert json.loads(aiotwin("resume", path, "--json").stdout)["total_cost"] == summary["total_cost"]
+    assert list((path / "wandb").glob("*run-*")) == segments
+
+
+def test_what_stands_behind_two_dashes_goes_to_jupyterlab(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "aiotwin_nb.notebook.subprocess.call", lambda command, **more: calls.append((command, more)) or 0
+    )
+    assert main(["lab", str(tmp_path / "lab"), "--", "--no-browser"]) == 0
+    ((arguments, more),) = calls
+    assert arguments[-1] == "--no-browser"
+    assert more["cwd"] == tmp_path / "lab"
+    assert (tmp_path / "lab" / "01-first-run.ipynb").is_file()

@@ -87,7 +87,12 @@ def _student(degrees: int) -> float:
 
 
 class Trend(Protocol):
-    """Fits both sides of a decision; a fit is None when there are too few rows."""
+    """Fits both sides of a decision; a fit is None when there are too few rows.
+
+    `ahead`: how many rounds the trend's x of a future round is ahead of the round's number.
+    """
+
+    ahead: int
 
     def before(self, rows: Sequence[Row]) -> Fit | None:
         """Fit the rounds finished before the change."""
@@ -106,6 +111,8 @@ class _LogOriginal:
     round r at x = r. Not clipped. Source: RVA steps 3 and 5 of the original system.
     """
 
+    ahead = 1
+
     def before(self, rows: Sequence[Row]) -> Fit | None:
         return fit_log([(row.round + 1, row.accuracy) for row in rows])
 
@@ -115,6 +122,8 @@ class _LogOriginal:
 
 class _Log:
     """The clean logarithmic fit: no untrained round, x = round on both sides, predictions clipped to 0–100."""
+
+    ahead = 0
 
     def before(self, rows: Sequence[Row]) -> Fit | None:
         return fit_log([(row.round, row.accuracy) for row in rows if row.round > 0], bounds=(0.0, 100.0))

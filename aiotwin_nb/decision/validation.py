@@ -219,7 +219,7 @@ def validate(
         if cost <= 0:
             raise InvalidInput(f"the cost of a round is {cost}; it must be above 0")
         if objective == "cost_min":
-            return _future_to_target(fit, cost, extra, evaluation_round, target)
+            return _future_to_target(fit, cost, extra, evaluation_round + chosen.ahead, target)
         assert money is not None
         return _future_to_budget(fit, cost, extra, evaluation_round, money)
 
@@ -258,7 +258,7 @@ def _future_to_budget(fit: Fit | None, round_cost: Decimal, extra: Decimal, now:
 def _future_to_target(fit: Fit | None, round_cost: Decimal, extra: Decimal, now: int, target: float | None) -> Future:
     assert target is not None
     reached = None if fit is None else fit.first_x_reaching(target)
-    left = None if reached is None else max(reached - (now + 1), 0)
+    left = None if reached is None else max(reached - now, 0)
     return Future(
         round_cost=round_cost,
         rounds_left=left,

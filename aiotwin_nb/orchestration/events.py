@@ -197,6 +197,13 @@ class Decided:
 
 
 @dataclass(frozen=True)
+class WindowMoved:
+    """An open window's way back is another one now: nodes of it left or came back, or its links changed."""
+
+    window: Window
+
+
+@dataclass(frozen=True)
 class RoundStarted:
     """The next round begins."""
 
@@ -232,7 +239,17 @@ class CommandRejected:
 
 
 Observation = RunStarted | RoundFinished | CommandApplied | BoundaryReached | RunResumed
-Action = Planned | InfrastructureChanged | Charged | Deployed | Reconfigured | Decided | RoundStarted | RunEnded
+Action = (
+    Planned
+    | InfrastructureChanged
+    | Charged
+    | Deployed
+    | Reconfigured
+    | WindowMoved
+    | Decided
+    | RoundStarted
+    | RunEnded
+)
 Note = CommandReceived | CommandRejected
 Event = Observation | Action | Note
 

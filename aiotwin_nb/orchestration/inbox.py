@@ -70,24 +70,31 @@ def check_command(command: Command, infrastructure: Infrastructure) -> None:
 
 def submit(inbox: Path, command: Command) -> str:
     """Put a command into an inbox; returns its id."""
-    command_id = f"{time.time_ns()}-{uuid.uuid4().hex[:8]}"
+    name = f"{time.time_ns()}-{uuid.uuid4().hex[:8]}"
     inbox.mkdir(exist_ok=True)
     content = command.model_dump(mode="json", exclude_defaults=True)
-    write_atomic(inbox / f"{command_id}.json", json.dumps(content).encode())
-    return command_id
+    write_atomic(inbox / f"{name}.json", json.dumps(content).encode())
+    return name
 
 
 def waiting(inbox: Path) -> list[Path]:
-    """Command files in the order in which they were put there."""
-    return sorted(inbox.glob("[!.]*.json")) if inbox.is_dir() else []
+    """Command files in the order in which they were put there; anything that is no file is left alone."""
+    return sorted(path for path in inbox.glob("[!.]*.json") if path.is_file()) if inbox.is_dir() else []
+
+
+def command_id(path: Path) -> str:
+    """The id of a command file: its name, with bytes that are no text escaped."""
+    return path.stem.encode("utf-8", "backslashreplace").decode()
 
 
 def read_command(path: Path) -> dict[str, Any]:
     """The JSON form of a command file; raises InvalidInput when it is none."""
     try:
         raw = json.loads(path.read_bytes())
-    except ValueError:
-        raise InvalidInput(f"{path.name}: is not JSON") from None
+    except (ValueError, RecursionError):
+        raise InvalidInput(f"{command_id(path)}: is not JSON") from None
+    except OSError as error:
+        raise InvalidInput(f"{command_id(path)}: cannot be read: {error.strerror}") from None
     if not isinstance(raw, dict):
-        raise InvalidInput(f"{path.name}: must be a JSON object like {{'command': 'stop'}}")
+        raise InvalidInput(f"{command_id(path)}: must be a JSON object like {{'command': 'stop'}}")
     return raw

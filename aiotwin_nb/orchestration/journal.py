@@ -39,12 +39,18 @@ class Journal:
         self._seq = next_seq
         self._clock = clock
         self._lock = Lock()
+        self._broken: RunFailed | None = None
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def append(self, event: Event) -> None:
-        """Write one event and flush it to disk; raises RunFailed (and leaves no torn line) when that fails."""
+        """Write one event and flush it to disk; raises RunFailed (and leaves no torn line) when that fails.
+
+        After a failure nothing more is written: a later event must not stand where an earlier one is missing.
+        """
         name, data = encode(event)
         with self._lock:
+            if self._broken is not None:
+                raise self._broken
             line = _line(self._seq, self._clock(), name, data)
             size = os.fstat(self._file).st_size
             try:
@@ -52,7 +58,8 @@ class Journal:
                 os.fsync(self._file)
             except OSError as error:
                 os.ftruncate(self._file, size)
-                raise disk_failure(self._path, error) from error
+                self._broken = disk_failure(self._path, error)
+                raise self._broken from error
             self._seq += 1
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from aiotwin_nb.errors import AIoTwinError, InvalidInput, RunFailed
@@ -46,7 +47,7 @@ class Orchestrator:
         self._runtime = runtime
         self._store = store
         self._tracker = tracker
-        self._listeners = listeners
+        self._listeners = list(listeners)
         self.interrupted = threading.Event()
 
     def run(self, run_id: str) -> RunState:
@@ -55,25 +56,31 @@ class Orchestrator:
         with self._closing():
             self._store.watch(lambda: self.state.infrastructure)
             self._observe(RunStarted(run_id, scenario.name, scenario.seed, self._runtime.name))
-            self._finish_round(self._runtime.start(self.state.infrastructure, self.state.current))
+            self._start_runtime()
             self._rounds()
         return self.state
 
-    def resume(self, store: DirectoryStore, tracked: Collection[int] = ()) -> RunState:
+    def resume(self, tracked: Collection[int] = ()) -> RunState:
         """Go on with a run that was stopped or whose process died; returns the last state.
 
         `tracked`: rounds that the tracker's earlier segments hold; the others are logged again from the journal.
         """
+        store = self._store
+        assert isinstance(store, DirectoryStore), "only a run directory remembers what there is to resume"
         if not store.past:
             return self.run(store.directory.run_id)
         with self._closing():
-            self._restore_state(store.past)
+            past, under_way = self._restore_state(store.past)
             if self.state.status == "finished":
                 return self.state
             store.watch(lambda: self.state.infrastructure)
-            self._observe(RunResumed(self.state.round, self.state.round_under_way))
-            self._restore_runtime(store)
-            for row in rows_of(self._rules, store.past):
+            checkpoint = self._verified_checkpoint(store)
+            self._observe(RunResumed(self.state.round, under_way))
+            if checkpoint is None:
+                self._start_runtime()
+            else:
+                self._runtime.restore(checkpoint, self.state.infrastructure, self.state.current)
+            for row in rows_of(self._rules, past):
                 if row["round"] not in tracked:
                     self._tracker.log(row)
             self._rounds()
@@ -100,6 +107,13 @@ class Orchestrator:
         self._observe(BoundaryReached(after_round))
         self._tracker.log(metric_row(self.state))
 
+    def _start_runtime(self) -> None:
+        try:
+            result = self._runtime.start(self.state.infrastructure, self.state.current)
+        except InvalidInput as error:
+            raise RunFailed(str(error)) from error  # the run has begun: its directory says why it failed
+        self._finish_round(result)
+
     def _finish_round(self, result: RoundResult) -> None:
         name, digest = self._store.checkpoint(result.round, self._runtime.save)
         cost = self.state.round_cost if result.round > 0 else self.state.round_cost * 0
@@ -122,32 +136,36 @@ class Orchestrator:
             self._runtime.apply(self.state.infrastructure, self.state.current)
 
     def _tell(self, *events: Event) -> None:
-        for event in events:
-            for listener in self._listeners:
-                listener(event, self.state)
+        """Show events; a listener that can no longer show anything (a closed terminal) is left out from then on."""
+        for listener in list(self._listeners):
+            try:
+                for event in events:
+                    listener(event, self.state)
+            except (OSError, ValueError):
+                self._listeners.remove(listener)
 
     # Resuming.
 
-    def _restore_state(self, past: Sequence[Event]) -> None:
-        """Fold the journal, and complete the actions of its last observation if the process died between them."""
+    def _restore_state(self, past: Sequence[Event]) -> tuple[list[Event], int | None]:
+        """Fold the journal, and complete the actions of its last observation if the process died between them.
+
+        Returns all events, the completed ones included, and the round that was under way and has to be repeated.
+        """
         last = max(i for i, event in enumerate(past) if isinstance(event, OBSERVATIONS))
         observation: Any = past[last]
         _, actions = decide(fold(self._rules, past[:last]), observation)
         recorded = [event for event in past[last + 1 :] if isinstance(event, Action)]
+        missing = actions[len(recorded) :]
         self.state = fold(self._rules, past)
-        if recorded and isinstance(recorded[-1], RunEnded) and recorded[-1].status == "failed":
-            return  # an error ended that life after its actions; nothing is missing
-        for action in actions[len(recorded) :]:
+        under_way = self.state.round_under_way
+        for action in missing:
             self._store.record(action)
             self.state = evolve(self.state, action)
+        return [*past, *missing], under_way
 
-    def _restore_runtime(self, store: DirectoryStore) -> None:
-        state = self.state
-        if state.checkpoint is None:
-            self._finish_round(self._runtime.start(state.infrastructure, state.current))
-            return
-        path = store.verified_checkpoint(state.checkpoint.checkpoint, state.checkpoint.sha256)
-        self._runtime.restore(path, state.infrastructure, state.current)
+    def _verified_checkpoint(self, store: DirectoryStore) -> Path | None:
+        finished = self.state.checkpoint
+        return None if finished is None else store.verified_checkpoint(finished.checkpoint, finished.sha256)
 
     # Ending.
 
@@ -156,7 +174,9 @@ class Orchestrator:
         """End the runtime, the tracker and the store whatever happens; an error is on record before it is raised."""
         try:
             yield
-        except RunFailed as error:
+        except InvalidInput:
+            raise  # nothing has happened to the run
+        except Exception as error:
             self._record_failure(error)
             raise
         finally:
@@ -169,9 +189,10 @@ class Orchestrator:
                 self._tracker.finish(0 if self.state.status in ("finished", "stopped") else 1)
                 self._store.close()
 
-    def _record_failure(self, error: AIoTwinError) -> None:
+    def _record_failure(self, error: Exception) -> None:
+        message = str(error) if isinstance(error, AIoTwinError) else f"{type(error).__name__}: {error}"
         try:
-            self._store.record(ended := RunEnded("failed", "error", str(error)))
+            self._store.record(ended := RunEnded("failed", "error", message))
         except RunFailed:
             return  # the disk is full: the journal ends with the last thing that was written
         self.state = evolve(self.state, ended)

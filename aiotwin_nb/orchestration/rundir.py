@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -47,19 +48,20 @@ class RunDirectory:
     state_file = property(lambda self: self.path / "state.json")
 
     @classmethod
-    def create(cls, path: Path, scenario: Scenario) -> RunDirectory:
-        """Make a new run directory, owned by this process; raises InvalidInput unless it is new or empty."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InvalidInput(
-                f"{path}: is there already and not empty; choose a new folder, "
-                f"or continue the run that is in it with: aiotwin resume {path}"
-            )
+    def create(cls, path: Path, scenario: Scenario, notes: Mapping[str, Any] | None = None) -> RunDirectory:
+        """Make a new run directory, owned by this process; raises InvalidInput unless it is new or empty.
+
+        `notes`: facts settled now that the scenario leaves open (the size of an `auto` model).
+        """
+        check_new(path)
         run = cls(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             run.own()
             for folder in (run.inbox, run.checkpoints):
                 folder.mkdir()
+            if notes:
+                write_atomic(path / "notes.json", json.dumps(notes).encode())
             write_atomic(run.scenario_file, scenario_yaml(scenario).encode())
         except OSError as error:
             run.release()
@@ -81,19 +83,22 @@ class RunDirectory:
         """The run's id: the directory's name."""
         return self.path.resolve().name
 
-    def own(self) -> None:
-        """Take the directory for this process until it ends; raises RunLocked naming the process that has it."""
+    def own(self, patience: float = 0.5) -> None:
+        """Take the directory for this process until it ends; raises RunLocked naming the process that has it.
+
+        `patience`: seconds to try, because somebody who only looks (`is_owned`) holds the lock for an instant too.
+        """
+        if self._lock is not None:
+            return
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(descriptor, patience):
             os.close(descriptor)
             owner = self.owner()
             who = f"process {owner.get('pid')} on {owner.get('host')}" if owner else "another process"
             raise RunLocked(
                 f"{self.path}: {who} is running it; watch it with: aiotwin watch {self.path}, "
                 f"or stop it first with: aiotwin stop {self.path}"
-            ) from None
+            )
         self._lock = descriptor
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": utc_now()}
         write_atomic(self.state_file, json.dumps(owner).encode())
@@ -135,15 +140,13 @@ class RunDirectory:
         return Rules.of(self.scenario(), model_size_mb=None if size is None else Decimal(size))
 
     def notes(self) -> dict[str, Any]:
-        """Facts settled when the run began that the scenario leaves open (the size of an `auto` model)."""
+        """Facts settled when the run began that the scenario leaves open."""
         try:
             return dict(json.loads((self.path / "notes.json").read_bytes()))
-        except OSError:
+        except FileNotFoundError:
             return {}
-
-    def write_notes(self, notes: Mapping[str, Any]) -> None:
-        """Settle such facts."""
-        write_atomic(self.path / "notes.json", json.dumps(notes).encode())
+        except (OSError, ValueError, TypeError):
+            raise InvalidInput(f"{self.path / 'notes.json'}: is damaged; restore it from a copy") from None
 
     def events(self) -> list[Event]:
         """Everything in the journal."""
@@ -182,6 +185,28 @@ class RunDirectory:
         """Remove a directory that `create` made, when the run could not begin."""
         self.release()
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def check_new(path: Path) -> None:
+    """Raise InvalidInput unless a run directory can be made here: new, or an empty folder."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InvalidInput(
+            f"{path}: is there already and not empty; choose a new folder, "
+            f"or continue the run that is in it with: aiotwin resume {path}"
+        )
+
+
+def _locked(descriptor: int, patience: float) -> bool:
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def scenario_yaml(scenario: Scenario) -> str:

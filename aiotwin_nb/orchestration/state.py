@@ -10,6 +10,7 @@ from typing import Literal
 
 from aiotwin_nb.continuum import Change, Infrastructure, Node
 from aiotwin_nb.decision import Verdict
+from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.orchestration.events import (
     BoundaryReached,
     Charged,
@@ -27,6 +28,7 @@ from aiotwin_nb.orchestration.events import (
     RunResumed,
     RunStarted,
     Window,
+    WindowMoved,
 )
 from aiotwin_nb.orchestration.ledger import Ledger, LedgerEntry
 from aiotwin_nb.planning import PlanningRequest, make_plan
@@ -53,7 +55,8 @@ class Rules:
     def of(cls, scenario: Scenario, *, model_size_mb: Decimal | None = None) -> Rules:
         """Derive the rules; `model_size_mb` is needed when the scenario says auto."""
         size = model_size_mb if scenario.model_size_mb == "auto" else scenario.model_size_mb
-        assert isinstance(size, Decimal), "model_size_mb: auto must be resolved by the runtime first"
+        if not isinstance(size, Decimal):
+            raise InvalidInput("model_size_mb: is auto, and what it came to when the run began (notes.json) is missing")
         return cls(scenario, cost_model(scenario.cost.model, model_size_mb=size), scenario.changes())
 
     @property
@@ -171,6 +174,8 @@ def evolve(state: RunState, event: Event) -> RunState:
             return replace(
                 state, reconfigurations=records, window=event.window or state.window, idle=frozenset(event.idle)
             )
+        case WindowMoved():
+            return replace(state, window=event.window)
         case Decided():
             records = (*state.reconfigurations[: event.index], event.reconfiguration)
             records += state.reconfigurations[event.index + 1 :]

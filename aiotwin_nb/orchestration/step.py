@@ -38,6 +38,7 @@ from aiotwin_nb.orchestration.events import (
     RunResumed,
     RunStarted,
     Window,
+    WindowMoved,
 )
 from aiotwin_nb.orchestration.state import RunState, evolve
 from aiotwin_nb.planning.configuration import Configuration, ConfigurationDiff, diff
@@ -54,7 +55,7 @@ def decide(state: RunState, observation: Observation) -> tuple[RunState, tuple[A
         case BoundaryReached():
             _before_next_round(step)
         case RunResumed():
-            if step.state.boundary == step.state.round and step.state.round_under_way is None:
+            if step.state.boundary == step.state.round >= 0 and step.state.round_under_way is None:
                 _start_round(step)  # the run rested between two rounds
         case CommandApplied():
             pass  # acts at the boundary
@@ -97,41 +98,51 @@ def _plan_first(step: _Step) -> None:
 
 
 def _after_round(step: _Step) -> None:
+    """Decide if the window is full, then end the run if this round was its last."""
     state = step.state
-    objective = state.rules.scenario.objective
-    row = state.history[-1]
+    ending = _ending(state)
+    if state.window is not None and state.round >= state.window.evaluation_round:
+        _evaluate(step, state.window, last=ending is not None)
+    if ending is not None:
+        step.end("finished", *ending)
+
+
+def _ending(state: RunState) -> tuple[str, str] | None:
+    """Stop reason and message, if the round that has just finished is the last."""
+    objective, row = state.rules.scenario.objective, state.history[-1]
     target = objective.target_accuracy if objective.type == "cost_min" else None
     if target is not None and row.accuracy >= target:
-        return step.end("finished", "target", f"accuracy {row.accuracy:.2f} % reached the target of {target} %")
+        return "target", f"accuracy {row.accuracy:.2f} % reached the target of {target} %"
     if state.rules.hard_budget is None and state.rules.budget is not None and state.spent >= state.rules.budget:
-        return step.end("finished", "budget", "the round that has finished reached the budget")
+        return "budget", "the round that has finished reached the budget"
     if row.round >= state.rules.scenario.training.max_rounds:
-        return step.end("finished", "rounds", f"round {row.round} is the last (training.max_rounds)")
-    if state.window is not None and row.round >= state.window.evaluation_round:
-        _evaluate(step, state.window)
+        return "rounds", f"round {row.round} is the last (training.max_rounds)"
     return None
 
 
-def _evaluate(step: _Step, window: Window) -> None:
-    """Decide on the reconfiguration whose window is full, and go back if it is to be reverted."""
+def _evaluate(step: _Step, window: Window, *, last: bool) -> None:
+    """Decide on the reconfiguration whose window is full, and go back if it is to be reverted.
+
+    Nothing is changed back after the `last` round: it would be paid and never used.
+    """
     state = step.state
     record = state.reconfigurations[window.index]
     home, returned = _infrastructure_for(window, state)
     back = state.rules.cost_model.change_cost(home, state.current, window.base)
     decision = _validate(state, window, back)
-    verdict: DecisionName = state.rules.forks.get(record.after_round, decision.decision)
-    imposed = record.after_round in state.rules.forks
+    imposed = state.rules.forks.get(record.after_round)
+    verdict: DecisionName = imposed or decision.decision
     reason = "imposed to see this branch" if imposed else decision.reason
-    if verdict == "reverted" and window.missing and not state.rules.returning:
-        gone = ", ".join(window.missing)
-        verdict, reason = "forced", f"there is no way back: {gone} is gone; {reason}"
+    if verdict == "reverted" and window.missing and not (imposed and state.rules.returning):
+        verdict, reason = "forced", f"there is no way back: {', '.join(window.missing)} is gone; {reason}"
+    elif verdict == "reverted" and last:
+        reason = f"{reason}; the run ends with this round, so nothing was changed back"
     elif verdict == "reverted" and not _fits(state, back + window.base_round_cost):
         verdict, reason = "kept", f"the budget does not cover the revert and one round after it; {reason}"
-    idle = set(state.idle)
-    if verdict == "reverted":
-        idle |= set(diff(window.base, state.current).joined)
+    goes_back = verdict == "reverted" and not last
+    idle = state.idle | set(diff(window.base, state.current).joined) if goes_back else state.idle
     step.do(Decided(window.index, _with_evidence(record, decision, back, verdict, reason), tuple(sorted(idle))))
-    if verdict == "reverted":
+    if goes_back:
         if returned:
             step.do(InfrastructureChanged(state.round, returned))
         step.do(Charged(state.round, "revert", back))
@@ -198,6 +209,7 @@ def _before_next_round(step: _Step) -> None:
     if change or skipped:
         step.do(InfrastructureChanged(step.state.round, change, skipped))
         if change:
+            _move_window(step, change)
             _reconfigure(step, change)
     if step.state.status != "running":
         return
@@ -239,6 +251,26 @@ def _singles(change: Change) -> list[Change]:
         *(Change(links={i: links}) for i, links in change.links.items()),
         *(Change(data={i: data}) for i, data in change.data.items()),
     ]
+
+
+def _move_window(step: _Step, change: Change) -> None:
+    """Keep an open window's way back true to a change: without nodes that left, with the costs of now.
+
+    Where clients of the base have lost their aggregator there is no way back any more, and the window is closed.
+    """
+    state, window = step.state, step.state.window
+    if window is None:
+        return
+    missing = tuple(i for i in window.missing if i not in state.infrastructure.nodes)
+    left = set(change.removed) - set(missing)
+    base = window.base.without(left)
+    if not base.clients or set(base.clients) != set(window.base.clients) - left:
+        return _close_window(step, f"{', '.join(change.removed)} left inside the window")
+    cost = window.base_round_cost if missing else state.rules.cost_model.round_cost(state.infrastructure, base)
+    moved = replace(window, base=base, base_round_cost=cost, missing=missing)
+    if moved != window:
+        step.do(WindowMoved(moved))
+    return None
 
 
 def _reconfigure(step: _Step, change: Change) -> None:

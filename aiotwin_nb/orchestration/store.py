@@ -9,9 +9,9 @@ from threading import Lock, Thread
 from typing import Any, Protocol
 
 from aiotwin_nb.continuum import Infrastructure
-from aiotwin_nb.errors import InvalidInput
+from aiotwin_nb.errors import InvalidInput, RunFailed
 from aiotwin_nb.orchestration.events import CommandApplied, CommandReceived, CommandRejected, Event
-from aiotwin_nb.orchestration.inbox import Command, check_command, parse_command, read_command, waiting
+from aiotwin_nb.orchestration.inbox import Command, check_command, command_id, parse_command, read_command, waiting
 from aiotwin_nb.orchestration.journal import Journal, mend_journal
 from aiotwin_nb.orchestration.rundir import RunDirectory, sha256
 
@@ -107,7 +107,10 @@ class DirectoryStore:
 
         def follow() -> None:
             while not self._stop.wait(POLL_SECONDS):
-                self._receive(infrastructure())
+                try:
+                    self._receive(infrastructure())
+                except RunFailed:
+                    return  # the journal cannot be written; the loop meets the same error and says so
 
         self._watcher = Thread(target=follow, name="inbox", daemon=True)
         self._watcher.start()
@@ -118,16 +121,16 @@ class DirectoryStore:
         with self._lock:
             taken, self._waiting = self._waiting, []
         accepted = []
-        for command_id, command in taken:
+        for name, command in taken:
             try:
                 check_command(command, infrastructure)
                 after = infrastructure.apply(command.to_change())
                 if self._check_training is not None:
                     self._check_training(after)
                 infrastructure = after
-                accepted.append((command_id, command))
+                accepted.append((name, command))
             except InvalidInput as error:
-                self.record(CommandRejected(command_id, str(error)))
+                self.record(CommandRejected(name, str(error)))
         return accepted
 
     def summary(self, summary: Mapping[str, Any]) -> None:
@@ -145,21 +148,22 @@ class DirectoryStore:
     def _receive(self, infrastructure: Infrastructure) -> None:
         with self._lock:
             for path in waiting(self.directory.inbox):
-                if path.stem not in self._seen:
-                    self._seen.add(path.stem)
-                    self._note(path, infrastructure)
+                name = command_id(path)
+                if name not in self._seen:
+                    self._note(name, path, infrastructure)
+                    self._seen.add(name)
                 path.unlink(missing_ok=True)
 
-    def _note(self, path: Path, infrastructure: Infrastructure) -> None:
+    def _note(self, name: str, path: Path, infrastructure: Infrastructure) -> None:
         try:
             raw = read_command(path)
             command = parse_command(raw)
             check_command(command, _after(infrastructure, [c for _, c in self._waiting]))
         except InvalidInput as error:
-            self.record(CommandRejected(path.stem, str(error)))
+            self.record(CommandRejected(name, str(error)))
             return
-        self.record(CommandReceived(path.stem, raw))
-        self._waiting.append((path.stem, command))
+        self.record(CommandReceived(name, raw))
+        self._waiting.append((name, command))
 
 
 def _after(infrastructure: Infrastructure, commands: list[Command]) -> Infrastructure:

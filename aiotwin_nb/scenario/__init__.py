@@ -10,6 +10,7 @@ from aiotwin_nb.scenario.load import (
     parse_override,
     scenario_schema,
 )
+from aiotwin_nb.scenario.located import parse_value
 from aiotwin_nb.scenario.model import NodeSpec, Scenario, number
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "node_from_yaml",
     "number",
     "parse_override",
+    "parse_value",
     "scenario_schema",
     "shipped",
 ]

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from aiotwin_nb.continuum import Infrastructure, Role, check_infrastructure, read_nodes_csv
 from aiotwin_nb.errors import InvalidInput, did_you_mean
 from aiotwin_nb.scenario.labs import lab_names, lab_path
-from aiotwin_nb.scenario.located import FieldPath, Located, dotted, parse_yaml, read_yaml
+from aiotwin_nb.scenario.located import FieldPath, Located, dotted, parse_value, parse_yaml, read_yaml
 from aiotwin_nb.scenario.model import NodeSpec, Scenario
 
 Override = tuple[str, Any]
@@ -83,15 +82,14 @@ def parse_override(text: str) -> Override:
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise InvalidInput(f"--set {text!r}: must look like PATH=VALUE, e.g. validation.window=3")
-    try:
-        return path.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise InvalidInput(f"--set {text!r}: the value {value!r} is not valid YAML") from None
+    return path.strip(), parse_value(value, f"--set {text}")
 
 
 def _override(raw: dict[str, Any], dotted_path: str, value: Any) -> FieldPath:
     """Put a value at a dotted path (`events[0].after_round` or `events.0.after_round`)."""
     parts: list[str | int] = [int(p) if p.isdigit() else p for p in re.findall(r"[^.\[\]]+", dotted_path)]
+    if not parts:
+        raise InvalidInput(f"--set {dotted_path}: names no field; give a path such as validation.window")
     place: Any = raw
     for i, part in enumerate(parts):
         last = i == len(parts) - 1
@@ -121,7 +119,8 @@ def _copied(value: Any) -> Any:
 
 def _expand_files(raw: dict[str, Any], folder: Path, document: Located) -> None:
     """Replace `{csv: PATH}` by the nodes of the file and make the task's path absolute."""
-    raw["nodes"] = _nodes_of(raw.get("nodes"), folder, document, ("nodes",))
+    if "nodes" in raw:
+        raw["nodes"] = _nodes_of(raw["nodes"], folder, document, ("nodes",))
     events = raw.get("events")
     if isinstance(events, list):
         raw["events"] = [

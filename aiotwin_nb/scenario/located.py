@@ -58,33 +58,42 @@ def read_yaml(path: Path) -> Located:
 def parse_yaml(text: str, file: str) -> Located:
     """Parse YAML text; `file` is used in messages. Duplicate keys are errors."""
     lines: dict[FieldPath, int] = {}
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         value = None if root is None else _build(loader, root, (), lines, file)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{file}:{mark.line + 1}" if mark else file
         raise InvalidInput(f"{where}: not valid YAML: {error.problem or error}") from None
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{file}: not valid YAML: {error}") from None
-    finally:
-        loader.dispose()
+    except RecursionError:
+        raise InvalidInput(f"{file}: not valid YAML: it is nested without end") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that looks like one and is none
+        raise InvalidInput(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
     return Located(file, value, lines)
+
+
+def parse_value(text: str, origin: str) -> Any:
+    """Read one value given on the command line as YAML (5, 0.1, [n1, n2], null); `origin` is used in messages."""
+    return parse_yaml(text, origin).value
 
 
 def _build(loader: yaml.SafeLoader, node: yaml.Node, path: FieldPath, lines: dict[FieldPath, int], file: str) -> Any:
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
-        loader.flatten_mapping(node)
+        own = {id(key) for key, _ in node.value}
+        loader.flatten_mapping(node)  # `<<: *other` puts the other's keys first; the mapping's own come after and win
         result: dict[Any, Any] = {}
+        written: set[Any] = set()
         for key_node, value_node in node.value:
             key = loader.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if not isinstance(key, str | int | float):
                 raise InvalidInput(f"{file}:{line}: {dotted(path)}: a key must be a word or a number, not {key!r}")
-            if key in result:
+            if key in written:
                 raise InvalidInput(f"{file}:{line}: {dotted((*path, str(key)))}: is there twice; keep one")
+            if id(key_node) in own:
+                written.add(key)
             lines[(*path, str(key))] = line
             result[key] = _build(loader, value_node, (*path, str(key)), lines, file)
         return result

@@ -85,8 +85,12 @@ def test_cost_min_reverts_to_the_cheaper_way_to_the_target():
     money = {"spent": 0, "budget": None, "objective": "cost_min", "target": 85.0, "trend": "log"}
     cheap = validate(before, faster, round_cost_before=100, round_cost_after=110, **money)
     assert cheap.decision == "kept"
-    assert cheap.rounds_left_new == max(math.ceil(math.exp(85 / 30) - 1) - 16, 0)
-    assert cheap.rounds_left_old == math.ceil(math.exp(85 / 20) - 1) - 16
+    assert cheap.rounds_left_new == max(math.ceil(math.exp(85 / 30) - 1) - 15, 0)
+    assert cheap.rounds_left_old == math.ceil(math.exp(85 / 20) - 1) - 15
+    original = validate(
+        before, faster, round_cost_before=100, round_cost_after=110, **{**money, "trend": "log_original"}
+    )
+    assert original.rounds_left_new == max(math.ceil(math.exp(85 / 30) - 1) - 16, 0)  # one round less, as the original
     assert cheap.evidence.old.cost == cheap.rounds_left_old * 100
     dear = validate(before, faster, round_cost_before=1, round_cost_after=5000, **money)
     assert dear.decision == "reverted"

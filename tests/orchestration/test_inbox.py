@@ -78,7 +78,7 @@ def test_stop_rests_at_the_boundary_and_can_go_on(tmp_path):
     assert (state.status, state.stop_reason, state.round) == ("stopped", "stopped", 5)
     directory.own()
     store = DirectoryStore(directory)
-    resumed = Orchestrator(rules("improvement", **QUIET), FakeRuntime(), store, RecordingTracker()).resume(store)
+    resumed = Orchestrator(rules("improvement", **QUIET), FakeRuntime(), store, RecordingTracker()).resume()
     whole, _, _ = guided(tmp_path / "whole", {})
     assert resumed.status == "finished"
     assert summarise(resumed)["history"] == summarise(whole)["history"]
@@ -93,7 +93,7 @@ def test_events_of_the_boundary_at_which_a_run_rests_act_once(tmp_path):
     directory.own()
     store = DirectoryStore(directory)
     the_rules = rules("improvement", **{**QUIET, **joins})
-    resumed = Orchestrator(the_rules, FakeRuntime(), store, RecordingTracker()).resume(store)
+    resumed = Orchestrator(the_rules, FakeRuntime(), store, RecordingTracker()).resume()
     assert len(resumed.reconfigurations) == 1
     assert [e.kind for e in resumed.ledger.entries].count("change") == 1
 
@@ -175,3 +175,17 @@ def test_nodes_that_cannot_train_are_rejected_at_the_boundary(tmp_path):
     assert [e.reason for e in directory.events() if isinstance(e, CommandRejected)] == [
         "label 7 is not in the data set"
     ]
+
+
+def test_junk_in_the_inbox_is_left_alone_or_rejected(tmp_path):
+    import os
+
+    def junk(directory):
+        (directory.inbox / "folder.json").mkdir()
+        with open(os.fsencode(directory.inbox) + b"/\xff.json", "wb") as file:  # noqa: PTH123 - a name that is no text
+            file.write(b"[" * 100000)
+
+    state, directory, _ = guided(tmp_path, {3: junk})
+    assert state.status == "finished"
+    assert [e.id for e in directory.events() if isinstance(e, CommandRejected)] == ["\\udcff"]
+    assert [path.name for path in directory.inbox.iterdir()] == ["folder.json"]

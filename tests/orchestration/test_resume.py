@@ -49,7 +49,7 @@ def go_on(path):
     store = DirectoryStore(directory)
     scenario_rules = Rules.of(directory.scenario())
     tracker = RecordingTracker()
-    state = Orchestrator(scenario_rules, FakeRuntime(weights={"n9": 2.5}), store, tracker).resume(store)
+    state = Orchestrator(scenario_rules, FakeRuntime(weights={"n9": 2.5}), store, tracker).resume()
     return state, tracker
 
 
@@ -216,3 +216,105 @@ def test_non_finite_numbers_survive_the_journal(tmp_path):
     assert entry.event.result.loss != entry.event.result.loss
     assert entry.event.cost == Decimal("1.10")
     json.loads((tmp_path / "journal.jsonl").read_text(), parse_constant=lambda name: pytest.fail(f"not JSON: {name}"))
+
+
+@pytest.mark.parametrize("kind", ["Reconfigured", "InfrastructureChanged", "Charged", "Decided", "Deployed"])
+def test_a_write_that_fails_between_actions_loses_nothing(tmp_path, undisturbed, monkeypatch, kind):
+    """The disk is full for one action and free again for the next: what follows must not be written over the gap."""
+    import errno
+    import os
+
+    from aiotwin_nb.orchestration import journal as module
+
+    name = {"Reconfigured": "reconfigured", "InfrastructureChanged": "infrastructure_changed", "Charged": "charged",
+            "Decided": "decided", "Deployed": "deployed"}[kind]  # fmt: skip
+    real, failed = module._write_all, []
+
+    def write(file, data):
+        if f'"type":"{name}"'.encode() in data and not failed:
+            failed.append(True)
+            os.write(file, data[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file, data)
+
+    monkeypatch.setattr(module, "_write_all", write)
+    path = tmp_path / "run"
+    with pytest.raises(RunFailed, match="No space left"):
+        begin(path, rules("improvement", **SHORT))
+    state, _ = go_on(path)
+    assert without_chance(summarise(state)) == without_chance(undisturbed[0])
+
+
+def test_error_of_the_runtime_is_on_record_and_can_be_resumed(tmp_path, undisturbed):
+    path = tmp_path / "run"
+    directory = RunDirectory.create(path, rules("improvement", **SHORT).scenario)
+
+    class Failing(FakeRuntime):
+        def run_round(self, number):
+            if number == 5:
+                raise ZeroDivisionError("a bug")
+            return super().run_round(number)
+
+    with pytest.raises(ZeroDivisionError):
+        Orchestrator(
+            rules("improvement", **SHORT), Failing(weights={"n9": 2.5}), DirectoryStore(directory), RecordingTracker()
+        ).run("run")
+    summary = json.loads((path / "summary.json").read_text())
+    assert (summary["status"], summary["stop_reason"]) == ("failed", "error")
+    assert "a bug" in summary["message"]
+    state, _ = go_on(path)
+    assert without_chance(summarise(state)) == without_chance(undisturbed[0])
+
+
+def test_kills_during_the_start_do_not_count_as_rounds(tmp_path):
+    class Dying(FakeRuntime):
+        def start(self, infrastructure, configuration):
+            raise Killed
+
+    path = tmp_path / "run"
+    directory = RunDirectory.create(path, rules("improvement", **SHORT).scenario)
+    for begin_or_resume in ("run", "resume", "resume"):
+        directory.own()
+        one_life = Orchestrator(rules("improvement", **SHORT), Dying(), DirectoryStore(directory), RecordingTracker())
+        with pytest.raises(Killed):
+            one_life.run("run") if begin_or_resume == "run" else one_life.resume()
+    state, _ = go_on(path)
+    assert state.repeated_rounds == 0
+    assert '"round_started","data":{"round":0}' not in (path / "journal.jsonl").read_text()
+
+
+def test_looking_at_a_run_does_not_keep_others_from_owning_it(tmp_path):
+    import threading
+
+    directory = RunDirectory.create(tmp_path / "run", rules().scenario)
+    directory.release()
+    over = threading.Event()
+
+    def look():
+        while not over.is_set():
+            RunDirectory(tmp_path / "run").is_owned()
+
+    watchers = [threading.Thread(target=look) for _ in range(3)]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        for _ in range(300):
+            owner = RunDirectory(tmp_path / "run")
+            owner.own()
+            owner.release()
+    finally:
+        over.set()
+        for watcher in watchers:
+            watcher.join()
+
+
+def test_a_listener_that_fails_does_not_stop_the_run(tmp_path):
+    def broken(event, state):
+        raise BrokenPipeError
+
+    from aiotwin_nb.orchestration.store import MemoryStore
+
+    orchestrator = Orchestrator(
+        rules("improvement", **SHORT), FakeRuntime(), MemoryStore(), RecordingTracker(), [broken]
+    )
+    assert orchestrator.run("run").status == "finished"

@@ -68,6 +68,10 @@ CASES = {
         "remove: [n1]\n    add: [{id: n9",
         ["events[0].remove[0]", "global aggregator cannot leave"],
     ),
+    "a date that is none": ("name: improvement", "name: 2024-13-45", ["not valid YAML"]),
+    "a number that is none": ("seed: 1", "seed: 0x_", ["not valid YAML"]),
+    "control characters": ("name: improvement", "name: a\x01b", ["not valid YAML"]),
+    "no nodes": ("nodes:", "seed_: 1\nnode_:", ["nodes: is missing"]),
     "not YAML": ("nodes:", "nodes: [", ["not valid YAML"]),
     "key twice": ("seed: 1", "seed: 1\nseed: 2", ["seed", "twice"]),
     "seed that is a word": ("seed: 1", "seed: one", ["seed", "'one'"]),
@@ -85,7 +89,7 @@ def test_a_mistake_in_the_file_is_named_with_its_line(tmp_path, old, new, words)
     message = str(error.value)
     for word in words:
         assert word in message, message
-    assert re.search(rf"{re.escape(str(path))}:\d+", message), message
+    assert re.search(rf"{re.escape(str(path))}(:\d+)?:", message), message
 
 
 def test_the_line_is_the_right_one(tmp_path):
@@ -109,6 +113,8 @@ def test_several_mistakes_are_reported_together(tmp_path):
         ("validation.widnow=3", ["--set validation.widnow", "Did you mean 'window'"]),
         ("nodes[99].links=3", ["--set nodes[99].links", "no place in a list of 8"]),
         ("seed", ["must look like PATH=VALUE"]),
+        ("..=3", ["names no field"]),
+        ("name=2024-13-45", ["not valid YAML"]),
         ("training.epochs=none", ["--set training.epochs", "'none'"]),
         ("name.first=a", ["name is 'improvement', which has no fields"]),
     ],
@@ -123,6 +129,7 @@ def test_mistakes_in_overrides_name_the_override(capsys, setting, words):
 RUN_CASES = {
     "budget below one round": (["--set", "objective.budget=1000"], ["objective.budget", "1000", "1320"]),
     "label not in the data set": (["--set", "nodes[3].data={12: 40}"], ["n4", "12"]),
+    "a label in a later change of data": (["--set", "events=[{after_round: 2, data: {n5: {99: 10}}}]"], ["n5", "99"]),
     "more samples than exist": (["--set", "nodes[3].data={0: 4000}"], ["n4", "4000"]),
     "a joining node's label": (["--set", "events[0].add[0].data={17: 40}"], ["n9", "17"]),
     "unknown task": (["--set", "task.name=digitz"], ["digitz", "digits"]),
@@ -162,3 +169,35 @@ def test_a_run_directory_that_is_not_empty_is_left_alone(tmp_path, capsys):
     assert main(["run", "improvement", "--out", str(tmp_path)]) == 2
     assert "not empty" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_binary_and_endless_files_are_refused(tmp_path, capsys):
+    for name, content in {
+        "binary": bytes(range(256)),
+        "loop": b"nodes: &a [*a]",
+        "deep": b"[" * 5000,
+        "list": b"- 1",
+        "empty": b"",
+    }.items():
+        path = tmp_path / f"{name}.yaml"
+        path.write_bytes(content)
+        assert main(["plan", str(path)]) == 2, name
+        message = capsys.readouterr().err
+        assert str(path) in message
+        assert "Traceback" not in message
+
+
+def test_merge_keys_can_be_overridden(tmp_path):
+    text = IMPROVEMENT.replace("- {id: n4, role: client, links", "- &client {id: n4, role: client, links")
+    path = tmp_path / "merged.yaml"
+    start = text.index("  - {id: n8")
+    end = text.index("\n", start)
+    path.write_text(text[:start] + "  - {<<: *client, id: n8}" + text[end:])
+    nodes = {node.id: node for node in load_scenario(path).nodes}
+    assert nodes["n8"].data == nodes["n4"].data
+
+
+def test_names_that_are_too_long_are_refused(capsys):
+    for arguments in (["plan", "x" * 300], ["status", "x" * 300], ["run", "improvement", "--out", "x" * 300]):
+        assert main(arguments) in (1, 2)
+        assert "Traceback" not in capsys.readouterr().err
