@@ -264,7 +264,7 @@ class _Stack:
         return self._epochs * math.ceil(samples / self._settings.batch_size)
 
     def _plan_step(self, number: int) -> tuple[_Step, np.ndarray]:
-        """Plan a step (from 0): its shape, and where its samples stand in the clients' orders laid end to end (n·w,)."""
+        """Plan a step (from 0): its shape, and its samples' places in the clients' orders laid end to end (n·w,)."""
         size = self._settings.batch_size
         rows = [row for row, samples in enumerate(self._samples) if number < self._steps_of(samples)]
         places, lengths, last = [], [], []
@@ -299,7 +299,9 @@ class _Stack:
         weights = self._unstacked(before)
         velocities = [torch.zeros_like(tensor) for tensor in weights]
         losses = torch.zeros(len(before))
-        for step, rows in zip(self._steps, chosen.split([s.clients * s.width for s in self._steps]), strict=True):
+        for step, rows in zip(
+            self._steps, torch.split(chosen, [s.clients * s.width for s in self._steps]), strict=True
+        ):
             n = step.clients
             w, v = [t[:n] for t in weights], [t[:n] for t in velocities]
             images = self._images.index_select(0, rows).view(n, step.width, -1)
@@ -331,7 +333,7 @@ class _Stack:
 
     def _unstacked(self, models: Tensor) -> list[Tensor]:
         """Return copies of W₁ (C, h, i), b₁ (C, 1, h), W₂ (C, k, h) and b₂ (C, 1, k) out of models (C, p)."""
-        pieces = models.split([math.prod(shape) for shape in self._shapes], 1)
+        pieces = torch.split(models, [math.prod(shape) for shape in self._shapes], 1)
         return [piece.reshape(len(models), *shape).clone() for piece, shape in zip(pieces, self._shapes, strict=True)]
 
 
