@@ -299,9 +299,8 @@ class _Stack:
         weights = self._unstacked(before)
         velocities = [torch.zeros_like(tensor) for tensor in weights]
         losses = torch.zeros(len(before))
-        for step, rows in zip(
-            self._steps, torch.split(chosen, [s.clients * s.width for s in self._steps]), strict=True
-        ):
+        batches = torch.split(chosen, [step.clients * step.width for step in self._steps])
+        for step, rows in zip(self._steps, batches, strict=True):
             n = step.clients
             w, v = [t[:n] for t in weights], [t[:n] for t in velocities]
             images = self._images.index_select(0, rows).view(n, step.width, -1)
