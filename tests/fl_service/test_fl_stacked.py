@@ -153,9 +153,10 @@ def test_the_model_size_is_known_before_the_start():
 
 
 def test_clients_are_checked():
+    plan = Plan("ga", (("ga", ("c9",)),), epochs=1, local_rounds=1)
+    pipeline = StackedPipeline(spec())
     with pytest.raises(TaskError, match=r"nodes\[c9\].data: label 12"):
-        plan = Plan("ga", (("ga", ("c9",)),), epochs=1, local_rounds=1)
-        StackedPipeline(spec()).start([ClientNode("c9", ((12, 3),))], ["ga", "c9"], plan)
+        pipeline.start([ClientNode("c9", ((12, 3),))], ["ga", "c9"], plan)
 
 
 @pytest.mark.parametrize(
