@@ -175,3 +175,13 @@ def test_a_branch_that_forks_is_one_from_the_start(lab, runtime):
         "rounds": state.round,
         "total_cost": int(state.spent),
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lab", LABS)
+def test_both_runtimes_agree_on_the_better_branch(lab):
+    embedded, stacked = (api.compare(lab, runtime=runtime) for runtime in api.RUNTIMES)
+    verdicts = [
+        [(b["after_round"], b["decision"], b["best"]) for b in found["branches"]] for found in (embedded, stacked)
+    ]
+    assert verdicts[0] == verdicts[1]
