@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from fl_service.spec import TrainingSpec
 
-RUNTIMES = ("embedded",)
+RUNTIMES = ("embedded", "stacked")
 LOG = "process.log"  # what the process of a run that `run` started wrote on standard error
 Source = Scenario | str | Path
 
@@ -61,36 +62,55 @@ def replay(source: Source, trace: str | Path, **overrides: Any) -> dict[str, Any
 
 
 def run(
-    source: Source, *, out: str | Path | None = None, tracking: str | None = None, workers: int = 0, **overrides: Any
+    source: Source,
+    *,
+    out: str | Path | None = None,
+    tracking: str | None = None,
+    workers: int = 0,
+    runtime: str = "embedded",
+    **overrides: Any,
 ) -> Run:
     """Start a run in a process of its own and return when it has begun, after some seconds; `.wait()` for its end.
 
-    `out`: the run directory, new or empty; by default runs/<scenario>-<time>-<id>. Raises InvalidInput for everything
+    `out`: the run directory, new or empty; by default runs/<scenario>-<time>-<id>. `runtime`: where it runs, as
+    `--runtime`. Raises InvalidInput for everything
     that is wrong with the scenario, before anything is written.
     """
     scenario = resolve(source, overrides)
     directory = Path(out) if out is not None else default_directory(scenario)
     check_new(directory)
-    arguments = ["run", "-", "--out", str(directory), "--no-progress", "--workers", str(workers)]
+    arguments = ["run", "-", "--out", str(directory), "--no-progress", "--workers", str(workers), "--runtime", runtime]
     if tracking:
         arguments += ["--tracking", tracking]
     return _start(directory, arguments, scenario_yaml(scenario))
 
 
 def compare(
-    source: Source, *, seeds: Iterable[int] | None = None, processes: int = 2, **overrides: Any
+    source: Source,
+    *,
+    seeds: Iterable[int] | None = None,
+    processes: int = 2,
+    runtime: str | None = None,
+    **overrides: Any,
 ) -> dict[str, Any]:
-    """Run both branches of every event, for each seed, and say which was better ({"branches": [...]})."""
+    """Run both branches of every event, for each seed, and say which was better.
+
+    {"runtime": where they ran, "branches": [...]}. `runtime`: by default stacked where the task allows it, else
+    embedded.
+    """
     scenario = resolve(source, overrides)
     numbers = list(seeds) if seeds is not None else [scenario.seed]
     scenarios = [scenario.model_copy(update={"seed": seed}) for seed in numbers]
     check(scenario)
+    chosen = runtime or fastest_runtime(scenario)
+    make_runtime(chosen, scenario).close()  # refused here, if at all
+    one = partial(_compare_one, runtime=chosen)
     if len(scenarios) == 1 or processes < 2:
-        branches = [_compare_one(each) for each in scenarios]
+        branches = [one(each) for each in scenarios]
     else:
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            branches = list(pool.map(_compare_one, scenarios))
-    return {"branches": [branch for of_seed in branches for branch in of_seed]}
+            branches = list(pool.map(one, scenarios))
+    return {"runtime": chosen, "branches": [branch for of_seed in branches for branch in of_seed]}
 
 
 def attach(reference: str | Path | None = None) -> Run:
@@ -268,7 +288,7 @@ def execute(
     tracker = make_tracker(tracking)
     engine = make_runtime(runtime, scenario, workers)
     notes = {"model_size_mb": str(engine.model_size_mb())} if scenario.model_size_mb == "auto" else {}
-    run_directory = RunDirectory.create(directory, scenario, notes)
+    run_directory = RunDirectory.create(directory, scenario, {**notes, "runtime": runtime})
     try:
         store = DirectoryStore(run_directory, _training_check(scenario))
         tracker.start(run_directory.run_id, directory, {"scenario": scenario.resolved()})
@@ -292,7 +312,7 @@ def continue_run(
             directory.release()
             return state
         store = DirectoryStore(directory, _training_check(rules.scenario))
-        engine = make_runtime("embedded", rules.scenario, workers)
+        engine = make_runtime(_runtime_of(directory), rules.scenario, workers)
         tracked = {row["round"] for row in _wandb_rows(directory)}
         tracker = make_tracker(tracking)
         tracker.start(directory.run_id, directory.path, {"scenario": rules.scenario.resolved()})
@@ -320,8 +340,17 @@ def make_runtime(name: str, scenario: Scenario, workers: int = 0) -> Runtime:
             f"--runtime {name!r}: is not available; available are {', '.join(RUNTIMES)}.{did_you_mean(name, RUNTIMES)}"
         )
     from aiotwin_nb.runtime.embedded import EmbeddedRuntime
+    from aiotwin_nb.runtime.stacked import StackedRuntime
 
-    return EmbeddedRuntime(training_spec(scenario), workers)
+    kind = StackedRuntime if name == "stacked" else EmbeddedRuntime
+    return kind(training_spec(scenario), workers)
+
+
+def fastest_runtime(scenario: Scenario) -> str:
+    """The runtime for comparisons and sweeps: stacked where the task allows it, else embedded."""
+    from aiotwin_nb.runtime.stacked import can_stack
+
+    return "stacked" if can_stack(training_spec(scenario)) is None else "embedded"
 
 
 def training_spec(scenario: Scenario) -> TrainingSpec:
@@ -382,8 +411,13 @@ def _model_size(scenario: Scenario) -> Decimal:
         runtime.close()
 
 
-def _compare_one(scenario: Scenario) -> list[dict[str, Any]]:
-    return compare_branches(_rules(scenario), lambda: make_runtime("embedded", scenario), NullTracker())
+def _compare_one(scenario: Scenario, runtime: str) -> list[dict[str, Any]]:
+    return compare_branches(_rules(scenario), lambda: make_runtime(runtime, scenario), NullTracker())
+
+
+def _runtime_of(directory: RunDirectory) -> str:
+    """The runtime that a run was started with: by its notes, or by its journal in runs that noted none."""
+    return str(directory.notes().get("runtime") or directory.state().runtime or "embedded")
 
 
 def _node_spec(node: Node | NodeSpec | Mapping[str, Any]) -> Any:

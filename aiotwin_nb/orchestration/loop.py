@@ -86,6 +86,15 @@ class Orchestrator:
             self._rounds()
         return self.state
 
+    def branch(self, state: RunState, checkpoint: Path) -> RunState:
+        """Go on from a state of another run and the checkpoint of its last finished round; returns the last state."""
+        with self._closing():
+            self.state = state
+            if state.status == "running":
+                self._runtime.restore(checkpoint, state.infrastructure, state.current)
+                self._rounds()
+        return self.state
+
     # The steps of a run.
 
     def _rounds(self) -> None:
