@@ -6,22 +6,23 @@ kernel that started them.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aiotwin_nb.continuum import Infrastructure, Node
+from aiotwin_nb.continuum import Change, Infrastructure, Node
 from aiotwin_nb.errors import AIoTwinError, InvalidInput, RunFailed, did_you_mean
-from aiotwin_nb.orchestration.compare import compare_branches
+from aiotwin_nb.orchestration.compare import compare_branches, compare_with
 from aiotwin_nb.orchestration.events import CommandApplied, CommandRejected
 from aiotwin_nb.orchestration.inbox import Command, check_command, parse_command, submit
 from aiotwin_nb.orchestration.loop import Listener, Orchestrator, check_budget, stopping_on_signals
@@ -104,13 +105,37 @@ def compare(
     check(scenario)
     chosen = runtime or fastest_runtime(scenario)
     make_runtime(chosen, scenario).close()  # refused here, if at all
-    one = partial(_compare_one, runtime=chosen)
-    if len(scenarios) == 1 or processes < 2:
-        branches = [one(each) for each in scenarios]
+    processes = max(1, min(processes, len(numbers)))
+    if processes == 1:
+        branches = [branch for each in scenarios for branch in _compare_one(each, chosen)]
     else:
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            branches = list(pool.map(one, scenarios))
-    return {"runtime": chosen, "branches": [branch for of_seed in branches for branch in of_seed]}
+        shares = [numbers[i::processes] for i in range(processes)]
+        with ThreadPoolExecutor(processes) as threads:  # each waits for a process of its own
+            found = threads.map(partial(_compare_elsewhere, scenario, chosen), shares)
+        branches = sorted((b for share in found for b in share), key=lambda b: numbers.index(b["seed"]))
+    return {"runtime": chosen, "branches": branches}
+
+
+def compare_run(reference: str | Path, *, runtime: str | None = None) -> dict[str, Any]:
+    """The road not taken of every reconfiguration of a run, finished or running, to the end of the budget.
+
+    What people injected into the run is part of it. {"run", "runtime", "reproduced", "branches"}; `reproduced`: whether
+    running it again gave the accuracies on record (always so with the run's own runtime on its machine), None if the
+    branches ran on another runtime than the run.
+    """
+    directory = RunDirectory.open(reference)
+    rules, events = directory.rules(), directory.events()
+    changes = dict(rules.changes)
+    for event in events:
+        if isinstance(event, CommandApplied) and event.change:
+            changes[event.after_round] = changes.get(event.after_round, Change()).merged(event.change)
+    chosen = runtime or _runtime_of(directory)
+    changed = replace(rules, changes=dict(sorted(changes.items())))
+    again, branches = compare_with(changed, lambda: make_runtime(chosen, rules.scenario), NullTracker())
+    pairs = zip(directory.state().history, again.history, strict=False)  # a run that was stopped has fewer rounds
+    same = all(recorded.accuracy == repeated.accuracy for recorded, repeated in pairs)
+    reproduced = same if chosen == _runtime_of(directory) else None
+    return {"run": directory.run_id, "runtime": chosen, "reproduced": reproduced, "branches": branches}
 
 
 def attach(reference: str | Path | None = None) -> Run:
@@ -409,6 +434,28 @@ def _model_size(scenario: Scenario) -> Decimal:
         return Decimal(str(runtime.model_size_mb()))
     finally:
         runtime.close()
+
+
+def _compare_elsewhere(scenario: Scenario, runtime: str, seeds: list[int]) -> list[dict[str, Any]]:
+    """`aiotwin compare` for some seeds in another process; works from any script, without a __main__ guard."""
+    arguments = [
+        "compare",
+        "-",
+        "--json",
+        "--processes",
+        "1",
+        "--runtime",
+        runtime,
+        "--seeds",
+        ",".join(map(str, seeds)),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "aiotwin_nb", *arguments], input=scenario_yaml(scenario), capture_output=True, text=True
+    )
+    if done.returncode:
+        message = done.stderr.strip().removeprefix("aiotwin: ")
+        raise (InvalidInput if done.returncode == 2 else RunFailed)(message)
+    return list(json.loads(done.stdout)["branches"])
 
 
 def _compare_one(scenario: Scenario, runtime: str) -> list[dict[str, Any]]:

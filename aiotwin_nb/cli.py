@@ -277,6 +277,10 @@ def _replay(options: argparse.Namespace) -> int:
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     _scenario_arguments(parser)
     parser.add_argument("--seeds", type=_seeds, metavar="A-B", help="e.g. 1-10 or 1,4,7; default: the scenario's seed")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="how many at once (default 2)")
+    parser.epilog = (
+        "SCENARIO may also be a RUN: then the roads not taken of that very run are run, with what was injected."
+    )
     parser.add_argument(
         "--runtime", help="where it runs: embedded or stacked (by default the latter where the task allows it)"
     )
@@ -305,11 +309,22 @@ def _seeds(text: str) -> list[int]:
 def _compare(options: argparse.Namespace) -> int:
     from aiotwin_nb import api
 
-    result = api.compare(_scenario(options), seeds=options.seeds, runtime=options.runtime)
+    if _is_run(options.scenario):
+        if options.seeds or options.overrides or options.seed is not None:
+            raise InvalidInput(
+                f"{options.scenario}: is a run; its seed and scenario are settled, so leave these options out"
+            )
+        result = api.compare_run(options.scenario, runtime=options.runtime)
+    else:
+        result = api.compare(
+            _scenario(options), seeds=options.seeds, processes=options.processes, runtime=options.runtime
+        )
     if options.json:
         _print_json(result)
         return 0
     print(_RUNTIME_LINES[result["runtime"]])
+    if result.get("reproduced") is False:
+        print("note: running it again gave other accuracies than those on record (another machine or other versions)")
     if not result["branches"]:
         print("nothing to compare: no event of this scenario leads to a reconfiguration")
     for branch in result["branches"]:
@@ -321,6 +336,10 @@ def _compare(options: argparse.Namespace) -> int:
             f"better: {branch['best']}; decided: {branch['decision']}"
         )
     return 0
+
+
+def _is_run(reference: str) -> bool:
+    return any((path / "scenario.yaml").is_file() for path in (Path(reference), Path("runs") / reference))
 
 
 # status, watch, stop, inject.

@@ -332,3 +332,28 @@ def test_what_stands_behind_two_dashes_goes_to_jupyterlab(tmp_path, monkeypatch)
     assert arguments[-1] == "--no-browser"
     assert more["cwd"] == tmp_path / "lab"
     assert (tmp_path / "lab" / "01-first-run.ipynb").is_file()
+
+
+@pytest.mark.slow
+def test_compare_of_a_run_runs_its_roads_not_taken(tmp_path):
+    from aiotwin_nb.orchestration.inbox import Command, submit
+
+    path = tmp_path / "run"
+    process = subprocess.Popen(
+        command("run", "improvement", "--out", path, "--no-progress", "--set", "events=[]", "--set", "objective.budget=24000"),
+        env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_for(lambda: rounds_done(path) > 2)
+    node = {"id": "n9", "role": "client", "links": {"n1": 150, "n2": 120, "n3": 100}, "data": {7: 40, 8: 40, 9: 40}}
+    submit(path / "inbox", Command(command="inject", add=[node]))
+    assert process.wait(timeout=120) == 0
+    summary = json.loads((path / "summary.json").read_text())
+    (record,) = summary["reconfigurations"]
+    result = json.loads(aiotwin("compare", path, "--json").stdout)
+    assert result["reproduced"] is True
+    (branch,) = result["branches"]
+    assert (branch["after_round"], branch["decision"]) == (record["after_round"], record["decision"])
+    taken = branch["reverted" if record["decision"] == "reverted" else "kept"]
+    assert taken["rounds"] == summary["rounds"]
+    assert taken["total_cost"] == summary["total_cost"]
+    assert "settled" in aiotwin("compare", path, "--seeds", "1-2", check=2).stderr

@@ -29,6 +29,13 @@ def compare_branches(rules: Rules, new_runtime: Callable[[], Runtime], tracker: 
     the window and the revert; nodes that left come back for it. A branch that cannot be (an aggregator is
     lost) is None.
     """
+    return compare_with(rules, new_runtime, tracker)[1]
+
+
+def compare_with(
+    rules: Rules, new_runtime: Callable[[], Runtime], tracker: Tracker
+) -> tuple[RunState, list[dict[str, Any]]]:
+    """Like `compare_branches`; returns the run itself too."""
     with TemporaryDirectory(prefix="aiotwin-compare-") as folder:
         store = _Snapshots(Path(folder), rules)
         taken = Orchestrator(rules, new_runtime(), store, tracker).run("compare")
@@ -41,7 +48,7 @@ def compare_branches(rules: Rules, new_runtime: Callable[[], Runtime], tracker: 
             # Another branch never parts elsewhere than where there is a snapshot, but it could always begin anew.
             return orchestrator.branch(state, snapshot) if snapshot.is_file() else orchestrator.run("compare")
 
-        return _branches(taken, run)
+        return taken, _branches(taken, run)
 
 
 def parting(rules: Rules, events: Iterable[Event]) -> RunState:
