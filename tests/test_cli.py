@@ -98,6 +98,7 @@ def test_wandb_rows_are_the_journals_rows(undisturbed):
     assert [{k: v for k, v in row.items() if not k.startswith("_")} for row in rows] == journal
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_and_another_seed_another_run(undisturbed, tmp_path):
     _, summary = undisturbed
     again = json.loads(aiotwin("run", "improvement", "--json", "--out", tmp_path / "a", "--workers", 2, *SHORT).stdout)

@@ -207,7 +207,7 @@ def test_a_missing_member_is_left_out_and_named(make):
     assert set(pipeline.run_round(1).problems) == {"c2"}
 
 
-@pytest.mark.parametrize("tier", ["global", "local"])
+@pytest.mark.parametrize("tier", ["global", pytest.param("local", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SUPPORTED)
 def test_every_strategy_runs_on_both_tiers_and_resumes_bit_equal(make, tmp_path, name, tier):
     chosen = {f"aggregation_{tier}": (name, ARGUMENTS.get(name, {}))}

@@ -283,6 +283,7 @@ def test_kills_during_the_start_do_not_count_as_rounds(tmp_path):
     assert '"round_started","data":{"round":0}' not in (path / "journal.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_looking_at_a_run_does_not_keep_others_from_owning_it(tmp_path):
     import threading
 

@@ -43,7 +43,8 @@ def test_it_is_a_runtime():
     runtime.close()
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("lab", LABS)
 def test_it_agrees_with_embedded_on_the_labs(lab, seed):
     embedded, stacked = run_lab(lab, seed, "embedded"), run_lab(lab, seed, "stacked")

@@ -75,6 +75,7 @@ def test_offline_contacts_nobody(run_dir: Path, monkeypatch: pytest.MonkeyPatch)
             proxy.accept()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_means_offline(run_dir: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
