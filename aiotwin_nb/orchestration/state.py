@@ -54,7 +54,9 @@ class Rules:
         """Derive the rules; `model_size_mb` is needed when the scenario says auto."""
         size = model_size_mb if scenario.model_size_mb == "auto" else scenario.model_size_mb
         assert isinstance(size, Decimal), "model_size_mb: auto must be resolved by the runtime first"
-        return cls(scenario, cost_model(scenario.cost.model, model_size_mb=size), scenario.changes())
+        return cls(
+            scenario, cost_model(scenario.cost.model, model_size_mb=size, args=scenario.cost.args), scenario.changes()
+        )
 
     @property
     def budget(self) -> Decimal | None:

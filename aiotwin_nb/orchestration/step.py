@@ -16,7 +16,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from aiotwin_nb.continuum import Change, Infrastructure
-from aiotwin_nb.decision import Decision, Fit, is_armed, validate
+from aiotwin_nb.decision import Decision, Fit, converged, is_armed, validate
 from aiotwin_nb.errors import InfeasiblePlan, InvalidInput
 from aiotwin_nb.orchestration.events import (
     Action,
@@ -100,7 +100,7 @@ def _after_round(step: _Step) -> None:
     state = step.state
     objective = state.rules.scenario.objective
     row = state.history[-1]
-    target = objective.target_accuracy if objective.type == "cost_min" else None
+    target = objective.stops_at
     if target is not None and row.accuracy >= target:
         return step.end("finished", "target", f"accuracy {row.accuracy:.2f} % reached the target of {target} %")
     if state.rules.hard_budget is None and state.rules.budget is not None and state.spent >= state.rules.budget:
@@ -108,7 +108,9 @@ def _after_round(step: _Step) -> None:
     if row.round >= state.rules.scenario.training.max_rounds:
         return step.end("finished", "rounds", f"round {row.round} is the last (training.max_rounds)")
     if state.window is not None and row.round >= state.window.evaluation_round:
-        _evaluate(step, state.window)
+        return _evaluate(step, state.window)
+    if objective.stop_when_converged and state.window is None and converged([r.accuracy for r in state.history]):
+        return step.end("finished", "converged", f"the accuracy has settled at about {row.accuracy:.2f} %")
     return None
 
 
