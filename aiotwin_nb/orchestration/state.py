@@ -70,15 +70,13 @@ class Rules:
 
     def plan(self, infrastructure: Infrastructure, current: Configuration | None) -> Configuration:
         """The strategy's configuration for an infrastructure."""
-        scenario = self.scenario
-        request = PlanningRequest(
-            infrastructure=infrastructure,
-            epochs=scenario.training.epochs,
-            local_rounds=scenario.training.local_rounds,
-            cost_model=self.cost_model,
-            current=current,
-        )
-        return make_plan(scenario.strategy.name, scenario.strategy.args, request)
+        strategy = self.scenario.strategy
+        return make_plan(strategy.name, strategy.args, self.request(infrastructure, current))
+
+    def request(self, infrastructure: Infrastructure, current: Configuration | None) -> PlanningRequest:
+        """The question that a strategy is asked."""
+        training = self.scenario.training
+        return PlanningRequest(infrastructure, training.epochs, training.local_rounds, self.cost_model, current)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
     minimise   Σ_i linear[i, home(i)]  +  weight · mean_k score(Σ_{i in cluster k} features[i])
 
 over all assignments whose sizes differ by at most one. Small problems are solved exactly as set partitioning, one
-column a possible cluster (SciPy's HiGHS); larger ones by exchanging clients between clusters from several starts, and
-the bound is then what the two terms could reach at best, each alone. Work is counted, not timed, so results are
-reproducible.
+column a possible cluster (SciPy's HiGHS). Larger ones are improved by exchanging clients between clusters from several
+starts; the bound is then the linear relaxation of the set partitioning with every cluster at the place it likes best,
+or, where there are too many possible clusters for that, what the two terms could reach at best, each alone. Work is
+counted, not timed, so results are reproducible.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ Floats = NDArray[Any]
 Indices = NDArray[np.intp]
 
 COLUMNS = 20_000  # possible clusters up to which the optimum is proven
+RELAXED = 60_000  # possible clusters up to which the bound is that of the linear relaxation
 NODES = 20_000
 STARTS = 6
 EXCHANGES = 400  # per start
@@ -85,7 +87,9 @@ def group(problem: Grouping, first: Indices) -> Grouped:
     home = min(candidates, key=problem.value)
     value = problem.value(home)
     bound = problem.least_linear + problem.weight * problem.least_score
-    return Grouped(tuple(int(k) for k in home), value, min(bound, value))
+    if columns <= RELAXED:
+        bound = max(bound, _relaxation(problem))
+    return Grouped(tuple(int(k) for k in home), value, _without_noise(bound, value, abs(value)))
 
 
 def _interchangeable(problem: Grouping) -> bool:
@@ -99,17 +103,13 @@ def _interchangeable(problem: Grouping) -> bool:
 def _partitioned(problem: Grouping) -> Grouped | None:
     """Choose possible clusters so that everybody is in exactly one and every place has one."""
     from scipy.optimize import Bounds, LinearConstraint, milp
-    from scipy.sparse import csr_array, vstack
 
-    clients, clusters, floor = problem.sizes
+    clients, clusters, _ = problem.sizes
     inside, place, costs = _columns(problem)
     if not len(costs):
         return None
     places = 1 if _interchangeable(problem) else clusters
-    count = (place[None, :] == np.arange(places)[:, None]).astype(float)
-    larger = (inside.sum(axis=1) > floor).astype(float)[None, :]
-    matrix = vstack([csr_array(inside.T), csr_array(count), csr_array(larger)])
-    right = np.concatenate([np.ones(clients), np.full(places, clusters // places), [clients % clusters]])
+    matrix, right = _partition(problem, inside, place, places)
     shift, spread = float(costs.min()), float(np.ptp(costs)) or 1.0
     options: Any = {"node_limit": NODES, "mip_rel_gap": 0.0}
     found = milp(
@@ -125,8 +125,41 @@ def _partitioned(problem: Grouping) -> Grouped | None:
     for k, column in enumerate(np.flatnonzero(found.x > 0.5)):
         home[inside[column] > 0] = place[column] if places > 1 else k
     value, bound = problem.value(home), float(found.mip_dual_bound) / 1e4 * spread + clusters * shift
-    # The last bits of the solver's bound must not look like a gap.
-    return Grouped(tuple(int(k) for k in home), value, value if bound >= value - 1e-8 * spread else bound)
+    return Grouped(tuple(int(k) for k in home), value, _without_noise(bound, value, spread))
+
+
+def _without_noise(bound: float, value: float, spread: float) -> float:
+    """The last bits of a solver's bound must not look like a gap."""
+    return value if bound >= value - 1e-8 * spread else bound
+
+
+def _partition(problem: Grouping, inside: Floats, place: Indices, places: int) -> tuple[Any, Floats]:
+    """Rows and right-hand side: everybody once, every place filled, as many larger clusters as there must be."""
+    from scipy.sparse import csr_array, vstack
+
+    clients, clusters, floor = problem.sizes
+    count = (place[None, :] == np.arange(places)[:, None]).astype(float)
+    larger = (inside.sum(axis=1) > floor).astype(float)[None, :]
+    right = np.concatenate([np.ones(clients), np.full(places, clusters // places), [clients % clusters]])
+    return vstack([csr_array(inside.T), csr_array(count), csr_array(larger)]), right
+
+
+def _relaxation(problem: Grouping) -> float:
+    """Lower bound: parts of possible clusters that cover everybody once, each at its own best place."""
+    from scipy.optimize import linprog
+
+    clients, clusters, floor = problem.sizes
+    sizes = (floor, floor + 1) if clients % clusters else (floor,)
+    inside = np.vstack([_membership(size, clients) for size in sizes])
+    allowed = np.isfinite(problem.linear)
+    linear = inside @ np.where(allowed, problem.linear, 0)
+    linear[inside @ (~allowed).astype(float) > 0] = np.inf
+    costs = linear.min(axis=1) + problem.weight / clusters * problem.score(inside @ problem.features)
+    inside, costs = inside[np.isfinite(costs)], costs[np.isfinite(costs)]
+    matrix, right = _partition(problem, inside, np.zeros(len(inside), np.intp), 1)
+    scale = 1e4 / (float(np.abs(costs).max(initial=0)) or 1.0)
+    found = linprog(costs * scale, A_eq=matrix, b_eq=right, bounds=(0, 1), method="highs")
+    return float(found.fun) / scale if found.success else -np.inf
 
 
 def _columns(problem: Grouping) -> tuple[Floats, Indices, Floats]:

@@ -14,7 +14,8 @@ def min_kld(request: PlanningRequest) -> Plan:
     most one; P_k is the label distribution of cluster k, P that of all clients, KL(p ‖ q) = Σ p · ln(p / q) in nats,
     and zero probabilities become 1e-4. Which LA serves which cluster is then chosen by cost (linear assignment).
     The optimum up to 20 000 possible clusters (e.g. 15 clients × 3 LAs; HiGHS, set partitioning); beyond, the best of
-    several exchange searches, reported with the bound that KL ≥ 0.
+    several exchange searches, reported with the bound of the linear relaxation (up to 60 000 possible clusters, e.g.
+    24 clients × 5 LAs) or that KL ≥ 0.
     With at most one LA: flat FL. Raises InvalidInput when a client's labels are not known.
     Source: minKld of the AIoTwin orchestrator (arXiv 2412.03385), which searches exhaustively.
     """
