@@ -159,7 +159,7 @@ def _relaxation(problem: Grouping) -> float:
     matrix, right = _partition(problem, inside, np.zeros(len(inside), np.intp), 1)
     scale = 1e4 / (float(np.abs(costs).max(initial=0)) or 1.0)
     found = linprog(costs * scale, A_eq=matrix, b_eq=right, bounds=(0, 1), method="highs")
-    return float(found.fun) / scale if found.success else -np.inf
+    return -np.inf if found.fun is None else float(found.fun) / scale
 
 
 def _columns(problem: Grouping) -> tuple[Floats, Indices, Floats]:
