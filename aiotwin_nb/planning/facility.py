@@ -7,18 +7,22 @@ for serving member i instead of the constraint that somebody does,
     L(u) = Σ_i u_i + min_y Σ_j y_j · ( f_j + Σ of the most negative (c_ij − u_i), at most capacity_j of them )
 
 is a lower bound for every u; subgradient steps raise it, each y it opens is a candidate, and local search (open one,
-close one, swap two) improves the best. Iterations are counted, not timed, so results are reproducible.
+close one, swap two) improves the best. Under capacities a candidate is judged by congestion prices (capacities.py).
+Iterations are counted, not timed, so results are reproducible.
 Sources: Erlenkotter, Oper. Res. 26 (1978); Beasley, Eur. J. Oper. Res. 65 (1993).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from aiotwin_nb.planning.capacities import Congestion, Problem, limited_improvement
 
 Floats = NDArray[Any]
 Indices = NDArray[np.intp]
@@ -27,7 +31,6 @@ MILP_PAIRS = 3000  # members × groups up to which HiGHS is used
 MILP_NODES = 20_000
 STEPS = 400
 PATIENCE = 15  # steps without a better bound before the step length is halved
-GREEDY_EVERY = 20
 
 
 @dataclass(frozen=True)
@@ -36,26 +39,6 @@ class Location:
 
     opened: tuple[int, ...]
     bound: float
-
-
-@dataclass(frozen=True)
-class Problem:
-    """`costs[i, j]` of serving member i from group j, `opening[j]`, `capacity[j]`; infinite where impossible."""
-
-    costs: Floats
-    opening: Floats
-    capacity: Indices
-
-    @property
-    def limited(self) -> bool:
-        """Whether the capacities can matter."""
-        return bool((self.capacity < len(self.costs)).any())
-
-    @property
-    def fewest(self) -> int:
-        """Number of groups that must be open for everybody to have a place."""
-        rooms = np.sort(np.where(np.isfinite(self.opening), self.capacity, 0))[::-1].cumsum()
-        return int(np.searchsorted(rooms, len(self.costs))) + 1
 
 
 def locate(problem: Problem, time_limit_s: float | None = None) -> Location | None:
@@ -107,14 +90,15 @@ def _relaxed(problem: Problem, time_limit_s: float | None) -> Location | None:
     bound, stale, length, began = -np.inf, 0, 2.0, perf_counter()
     prices = np.where(np.isfinite(problem.costs), problem.costs, np.inf).min(axis=1)
     tried: set[tuple[int, ...]] = set()
-    for step in range(STEPS):
+    cost_of = _judge(problem)
+    for _ in range(STEPS):
         value, opened, served = _lagrangian(problem, prices)
         stale = 0 if value > bound + 1e-9 * abs(bound) else stale + 1
         bound = max(bound, value)
         candidate = tuple(int(g) for g in np.flatnonzero(opened))
-        if candidate not in tried and (not problem.limited or step % GREEDY_EVERY == 0):
+        if candidate not in tried:
             tried.add(candidate)
-            best = min(best, (_cost_of(problem, candidate), candidate))
+            best = min(best, (cost_of(candidate), candidate))
         if stale >= PATIENCE:
             length, stale = length / 2, 0
         slack = 1.0 - served
@@ -126,9 +110,14 @@ def _relaxed(problem: Problem, time_limit_s: float | None) -> Location | None:
         prices = prices + length * max(target - value, 1e-6 * abs(target)) / norm * slack
     if not np.isfinite(best[0]):
         everything = tuple(int(g) for g in np.flatnonzero(np.isfinite(problem.opening)))
-        best = (_cost_of(problem, everything), everything)
-    opened_now = _improved(problem, best[1], best[0]) if np.isfinite(best[0]) else best[1]
-    return Location(opened_now, float(bound))
+        best = (cost_of(everything), everything)
+    improve = limited_improvement if problem.limited else _improved
+    return Location(improve(problem, best[1], best[0]) if np.isfinite(best[0]) else best[1], float(bound))
+
+
+def _judge(problem: Problem) -> Callable[[tuple[int, ...]], float]:
+    """What a set of open groups costs: exactly, or by congestion prices under capacities."""
+    return Congestion(problem).cost_of if problem.limited else lambda opened: _cost_of(problem, opened)
 
 
 def _lagrangian(problem: Problem, prices: Floats) -> tuple[float, NDArray[np.bool_], Floats]:
@@ -160,32 +149,15 @@ def _cheapest_only(reduced: Floats, capacity: Indices) -> Floats:
 
 
 def _cost_of(problem: Problem, opened: tuple[int, ...]) -> float:
-    """Cost with these groups open: exact without capacities, of a greedy assignment by regret with them."""
+    """Cost with these groups open and everybody at the cheapest of them."""
     columns = list(opened)
     if not columns:
         return float("inf")
-    costs = problem.costs[:, columns]
-    if not problem.limited:
-        return float(costs.min(axis=1).sum() + problem.opening[columns].sum())
-    room = problem.capacity[columns].copy()
-    if room.sum() < len(costs):
-        return float("inf")
-    total = float(problem.opening[columns].sum())
-    ranked = np.sort(costs, axis=1)
-    with np.errstate(invalid="ignore"):
-        regret = ranked[:, 1] - ranked[:, 0] if len(columns) > 1 else np.zeros(len(costs))
-    for member in np.argsort(-np.nan_to_num(regret, nan=np.inf), kind="stable"):
-        row = np.where(room > 0, costs[member], np.inf)
-        home = int(row.argmin())
-        total += float(row[home])
-        room[home] -= 1
-    return total
+    return float(problem.costs[:, columns].min(axis=1).sum() + problem.opening[columns].sum())
 
 
 def _improved(problem: Problem, opened: tuple[int, ...], cost: float) -> tuple[int, ...]:
-    """Local search: open one, close one or swap two groups while that saves; only without capacities."""
-    if problem.limited:
-        return opened
+    """Local search: open one, close one or swap two groups while that saves; without capacities."""
     inside = np.zeros(len(problem.opening), np.bool_)
     inside[list(opened)] = True
     for _ in range(len(problem.opening)):

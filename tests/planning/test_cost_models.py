@@ -119,9 +119,9 @@ def test_additive_models_are_what_strategies_minimise(declared, name, args):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("energy", "needs the energy of every node, but n1 declares none"),
+        ("energy", "needs the energy of every node, but n2 declares none"),
         ("computation_time", "needs the speed of every client, but n4 declares none.*aiotwin calibrate"),
-        ("wall_time", "needs the speed of every client"),
+        ("wall_time", "needs the rate between n4 and n2, but neither declares it"),
     ],
 )
 def test_what_is_not_declared_is_named(hands_on, clusters, name, words):

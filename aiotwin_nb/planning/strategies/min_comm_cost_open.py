@@ -112,7 +112,8 @@ def _opened(table: CostTable, rooms: Sequence[int], time_limit_s: float | None) 
     """The columns to open and a proven lower bound on the cost."""
     import numpy as np
 
-    from aiotwin_nb.planning.facility import Problem, locate
+    from aiotwin_nb.planning.capacities import Problem
+    from aiotwin_nb.planning.facility import locate
 
     location = locate(Problem(*table.floats(), np.array(rooms)), time_limit_s)
     if location is None:
