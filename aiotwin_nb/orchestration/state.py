@@ -69,9 +69,11 @@ class Rules:
         return None if self.scenario.objective.overshoot == "allowed" else self.budget
 
     def plan(self, infrastructure: Infrastructure, current: Configuration | None) -> Configuration:
-        """The strategy's configuration for an infrastructure."""
+        """The strategy's configuration for an infrastructure; its cost is known to be computable."""
         strategy = self.scenario.strategy
-        return make_plan(strategy.name, strategy.args, self.request(infrastructure, current))
+        configuration = make_plan(strategy.name, strategy.args, self.request(infrastructure, current))
+        self.cost_model.round_cost(infrastructure, configuration)
+        return configuration
 
     def request(self, infrastructure: Infrastructure, current: Configuration | None) -> PlanningRequest:
         """The question that a strategy is asked."""

@@ -251,7 +251,7 @@ def _reconfigure(step: _Step, change: Change) -> None:
     lost = tuple(i for i in change.removed if i in old.parents or i in old.aggregators)
     try:
         proposal = state.rules.plan(state.plannable(), reduced)
-    except InfeasiblePlan as error:
+    except (InfeasiblePlan, InvalidInput) as error:  # invalid: a node joined without what strategy or costs need
         if orphans or not reduced.clients:
             return step.end("failed", "infeasible", f"no configuration is possible after this change: {error}")
         proposal = reduced

@@ -22,6 +22,7 @@ Indices = NDArray[np.intp]
 
 PRICE_STEPS = 20
 NEIGHBOURS = 5
+SAMPLE = 2000  # members on which local search judges its candidates
 WORK = 1_500_000_000  # entries of the cost table that local search may read
 
 
@@ -99,8 +100,13 @@ def _served(costs: Floats, prices: Floats, room: Indices) -> float:
 
 
 def limited_improvement(problem: Problem, opened: tuple[int, ...], cost: float) -> tuple[int, ...]:
-    """Local search under capacities: close a group, or swap it for one near it, or open one, while that saves."""
-    congestion = Congestion(problem)
+    """Local search under capacities: close a group, or swap it for one near it, or open one, while that saves.
+
+    Candidates are judged on a sample of the members (with capacities to match) where there are many; what comes out is
+    only taken when it is better for all of them.
+    """
+    start, judge = opened, Congestion(problem)
+    congestion = Congestion(_sample(problem))
     cost, better = congestion.cost_of(opened), True
     near = _neighbours(congestion.rows, problem)
     while better and congestion.work < WORK:
@@ -112,7 +118,17 @@ def limited_improvement(problem: Problem, opened: tuple[int, ...], cost: float) 
                 break
             if congestion.work >= WORK:
                 break
-    return opened
+    return opened if judge.cost_of(opened) < judge.cost_of(start) else start
+
+
+def _sample(problem: Problem) -> Problem:
+    """Every n-th member; opening costs and capacities shrink likewise."""
+    step = max(1, len(problem.costs) // SAMPLE)
+    if step == 1:
+        return problem
+    costs = problem.costs[::step]
+    capacity = np.ceil(problem.capacity * (len(costs) / len(problem.costs))).astype(np.intp)
+    return Problem(costs, problem.opening * (len(costs) / len(problem.costs)), capacity)
 
 
 def _changes(opened: tuple[int, ...], near: list[list[int]], problem: Problem) -> Iterator[tuple[int, ...]]:
