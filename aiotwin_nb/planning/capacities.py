@@ -10,7 +10,6 @@ is quick enough to judge hundreds of candidates. The set finally chosen is serve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,7 @@ Floats = NDArray[Any]
 Indices = NDArray[np.intp]
 
 PRICE_STEPS = 20
-NEIGHBOURS = 5
+NEIGHBOURS = 30
 SAMPLE = 2000  # members on which local search judges its candidates
 WORK = 1_500_000_000  # entries of the cost table that local search may read
 
@@ -106,22 +105,25 @@ def limited_improvement(problem: Problem, opened: tuple[int, ...], cost: float) 
     only taken when it is better for all of them.
     """
     start, judge = opened, Congestion(problem)
-    congestion = Congestion(_sample(problem))
+    congestion = Congestion(sample(problem))
     cost, better = congestion.cost_of(opened), True
-    near = _neighbours(congestion.rows, problem)
-    while better and congestion.work < WORK:
+    changes = _changes(congestion.rows, problem)
+    while better:
         better = False
-        for candidate in _changes(opened, near, problem):
+        for leaving, coming in changes:  # on from where the last one was made, not again from the first
+            if congestion.work >= WORK:
+                better = False
+                break
+            if not (leaving <= set(opened) and not coming & set(opened)):
+                continue
+            candidate = tuple(sorted(set(opened) - leaving | coming))
             value = congestion.cost_of(candidate)
             if value < cost * (1 - 1e-6):
                 opened, cost, better = candidate, value, True
-                break
-            if congestion.work >= WORK:
-                break
     return opened if judge.cost_of(opened) < judge.cost_of(start) else start
 
 
-def _sample(problem: Problem) -> Problem:
+def sample(problem: Problem) -> Problem:
     """Every n-th member; opening costs and capacities shrink likewise."""
     step = max(1, len(problem.costs) // SAMPLE)
     if step == 1:
@@ -131,17 +133,12 @@ def _sample(problem: Problem) -> Problem:
     return Problem(costs, problem.opening * (len(costs) / len(problem.costs)), capacity)
 
 
-def _changes(opened: tuple[int, ...], near: list[list[int]], problem: Problem) -> Iterator[tuple[int, ...]]:
-    inside = set(opened)
-    for group in opened:
-        yield tuple(g for g in opened if g != group)
-    for group in opened:
-        for swapped in near[group]:
-            if swapped not in inside:
-                yield tuple(sorted(inside - {group} | {swapped}))
-    for other in (int(g) for g in np.flatnonzero(np.isfinite(problem.opening))):
-        if other not in inside:
-            yield tuple(sorted({*inside, other}))
+def _changes(rows: Floats, problem: Problem) -> list[tuple[set[int], set[int]]]:
+    """Groups that close and groups that open: one closes, one is swapped for one near it, one opens."""
+    usable = [int(g) for g in np.flatnonzero(np.isfinite(problem.opening))]
+    near = _neighbours(rows, problem)
+    swaps: list[tuple[set[int], set[int]]] = [({g}, {other}) for g in usable for other in near[g]]
+    return [*(({g}, set()) for g in usable), *swaps, *((set(), {g}) for g in usable)]
 
 
 def _neighbours(rows: Floats, problem: Problem) -> list[list[int]]:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aiotwin_nb.planning.capacities import Congestion, Problem, limited_improvement
+from aiotwin_nb.planning.capacities import Congestion, Problem, limited_improvement, sample
 
 Floats = NDArray[Any]
 Indices = NDArray[np.intp]
@@ -116,8 +116,12 @@ def _relaxed(problem: Problem, time_limit_s: float | None) -> Location | None:
 
 
 def _judge(problem: Problem) -> Callable[[tuple[int, ...]], float]:
-    """What a set of open groups costs: exactly, or by congestion prices under capacities."""
-    return Congestion(problem).cost_of if problem.limited else lambda opened: _cost_of(problem, opened)
+    """What a set of open groups costs: exactly, or under capacities by congestion prices on a sample of members."""
+    if not problem.limited:
+        return lambda opened: _cost_of(problem, opened)
+    some = sample(problem)
+    congestion, share = Congestion(some), len(some.costs) / len(problem.costs)
+    return lambda opened: congestion.cost_of(opened) / share
 
 
 def _lagrangian(problem: Problem, prices: Floats) -> tuple[float, NDArray[np.bool_], Floats]:
