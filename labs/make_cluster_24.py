@@ -55,8 +55,9 @@ def main() -> None:
         f"  - {{id: {la}, role: local_aggregator, links: {mapping({'n1': FAR // 2 + cost(place, CENTRE)})}}}"
         for la, place in SITES.items()
     ]
-    for number, client in enumerate(CLIENTS):
-        site = number % len(SITES)
+    sites = [number % len(SITES) for number in range(len(CLIENTS))]
+    draw.shuffle(sites)
+    for client, site in zip(CLIENTS, sites, strict=True):
         home = list(SITES.values())[site]
         place = (draw.gauss(home[0], 12), draw.gauss(home[1], 12))
         links = {"n1": FAR + cost(place, CENTRE), **{la: cost(place, at) for la, at in SITES.items()}}

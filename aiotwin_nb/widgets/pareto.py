@@ -40,7 +40,7 @@ def draw_pareto(comparison: Mapping[str, Any], title: str = "Cost against imbala
     for place, names in _names(rows).items():
         above = place not in fronts  # the front's names hang to the right of its corners, the others stand above
         axes.annotate(
-            ", ".join(names), place, xytext=(0, 9) if above else (8, -3), textcoords="offset points",
+            ", ".join(names), place, xytext=(0, 9) if above else (8, 5), textcoords="offset points",
             ha="center" if above else "left", color=INK, fontsize=9.5,
         )  # fmt: skip
     axes.margins(x=0.18, y=0.14)
