@@ -30,6 +30,7 @@ Indices = NDArray[np.intp]
 MILP_PAIRS = 3000  # members × groups up to which HiGHS is used
 MILP_NODES = 20_000
 STEPS = 400
+RAISING_STEPS = 150
 PATIENCE = 15  # steps without a better bound before the step length is halved
 
 
@@ -113,6 +114,23 @@ def _relaxed(problem: Problem, time_limit_s: float | None) -> Location | None:
         best = (cost_of(everything), everything)
     improve = limited_improvement if problem.limited else _improved
     return Location(improve(problem, best[1], best[0]) if np.isfinite(best[0]) else best[1], float(bound))
+
+
+def raised_bound(problem: Problem, prices: Floats, cost: float) -> float:
+    """The best L(u) of some steps from good prices (those of an exact assignment that costs `cost`)."""
+    bound, length, stale = -np.inf, 0.5, 0
+    for _ in range(RAISING_STEPS):
+        value, _, served = _lagrangian(problem, prices)
+        stale = 0 if value > bound else stale + 1
+        bound = max(bound, value)
+        slack = 1.0 - served
+        norm = float(slack @ slack)
+        if norm == 0 or bound >= cost:
+            break
+        if stale >= PATIENCE // 3:
+            length, stale = length / 2, 0
+        prices = prices + length * max(cost - value, 0.0) / norm * slack
+    return float(bound)
 
 
 def _judge(problem: Problem) -> Callable[[tuple[int, ...]], float]:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aiotwin_nb.planning.balanced import Integers, Search
+
+Floats = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,27 @@ def capacitated_assignment(costs: Sequence[Sequence[int | None]], capacities: Se
         if not search.insert(member):
             return search.crowded(member)
     return [int(group) for group in search.home]
+
+
+def slot_prices(costs: Floats, homes: Sequence[int], capacities: Sequence[int]) -> Floats:
+    """What one more place in each group would save, given the cheapest assignment (the optimal dual prices).
+
+    λ is 0 for groups with room; elsewhere it is the cheapest chain of moves that ends in such a group.
+    """
+    home, groups = np.array(homes), costs.shape[1]
+    push = np.full((groups, groups), np.inf)
+    for group in range(groups):
+        inside = costs[home == group]
+        if len(inside):
+            push[group] = (inside - inside[:, [group]]).min(axis=0)
+    full = np.bincount(home, minlength=groups) >= np.array(capacities)
+    prices = np.where(full, 2 * float(costs[np.isfinite(costs)].max(initial=0)), 0.0)
+    for _ in range(groups):
+        lower = np.minimum(prices, (push + prices[None, :]).min(axis=1))
+        if np.array_equal(lower, prices):
+            break
+        prices = np.maximum(lower, 0.0)
+    return prices
 
 
 class _Capacitated(Search):

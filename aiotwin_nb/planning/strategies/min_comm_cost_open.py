@@ -9,6 +9,7 @@ from aiotwin_nb.errors import InfeasiblePlan, InvalidInput, did_you_mean
 from aiotwin_nb.planning.strategies.base import Plan, PlanningRequest, PlanReport, no_place, strategies
 from aiotwin_nb.planning.tables import CostTable
 
+WORTH_RAISING = 0.002  # gap above which the bound is tried to be raised with the prices of the exact assignment
 Capacity = int | Mapping[str, int] | None
 
 
@@ -33,10 +34,12 @@ def min_comm_cost_open(
     rooms = _rooms(table, capacity)
     _check_places(request, table, rooms)
     opened, bound = _opened(table, rooms, _limit(time_limit_s))
-    table, rooms = table.restricted(opened), [rooms[g] for g in opened]
-    homes = _assigned(table, rooms)
-    cost = float(table.total(homes))
-    return Plan(request.hierarchical(table.parents(homes)), PlanReport(cost, min(bound, cost)))
+    smaller, fewer = table.restricted(opened), [rooms[g] for g in opened]
+    homes = _assigned(smaller, fewer)
+    cost = float(smaller.total(homes))
+    if bound < cost * (1 - WORTH_RAISING):
+        bound = max(bound, _raised(table, rooms, opened, homes, cost))
+    return Plan(request.hierarchical(smaller.parents(homes)), PlanReport(cost, min(bound, cost)))
 
 
 def _rooms(table: CostTable, capacity: Capacity) -> list[int]:
@@ -119,6 +122,20 @@ def _opened(table: CostTable, rooms: Sequence[int], time_limit_s: float | None) 
     if location is None:
         raise InfeasiblePlan("min_comm_cost_open found no plan within its limits; raise time_limit_s or the capacities")
     return list(location.opened), location.bound
+
+
+def _raised(table: CostTable, rooms: Sequence[int], opened: list[int], homes: list[int], cost: float) -> float:
+    """A lower bound from what places are worth in the exact assignment."""
+    import numpy as np
+
+    from aiotwin_nb.planning.capacities import Problem
+    from aiotwin_nb.planning.facility import raised_bound
+    from aiotwin_nb.planning.transport import slot_prices
+
+    members, opening = table.floats()
+    worth = slot_prices(members[:, opened], homes, [rooms[g] for g in opened])
+    prices = members[np.arange(len(homes)), np.array(opened)[homes]] + worth[homes]
+    return raised_bound(Problem(members, opening, np.array(rooms)), prices, cost)
 
 
 def _assigned(table: CostTable, rooms: Sequence[int]) -> list[int]:
