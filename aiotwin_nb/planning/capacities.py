@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aiotwin_nb.planning.transport import Crowded, capacitated_assignment, slot_prices
+
 Floats = NDArray[Any]
 Indices = NDArray[np.intp]
 
@@ -55,6 +57,16 @@ class Congestion:
         finite = problem.costs[np.isfinite(problem.costs)]
         self.step = float(finite.std()) / max(float(problem.capacity.mean()), 1.0) if finite.size else 0.0
         self.work = 0
+        self.exact_start = False
+
+    def start_from(self, opened: tuple[int, ...]) -> None:
+        """Take the exact prices of a set; sets that differ little are then judged by D(λ) itself."""
+        homes, _ = _exactly(self.problem, opened)
+        if homes:
+            costs, room = self.problem.costs[:, list(opened)], self.problem.capacity[list(opened)]
+            self.prices[list(opened)] = slot_prices(costs, homes, room.tolist())
+            self.step /= 10
+            self.exact_start = True
 
     def cost_of(self, opened: tuple[int, ...]) -> float:
         """Cost of a good way to serve all from these groups; infinite when they are too small."""
@@ -73,6 +85,8 @@ class Congestion:
             prices = np.maximum(prices + self.step / (1 + i / 5) * excess, 0)
         self.prices[groups] = best[1]
         self.work += PRICE_STEPS * costs.size
+        if self.exact_start:
+            return best[0] + float(self.problem.opening[groups].sum())
         return _served(costs, best[1], room) + float(self.problem.opening[groups].sum())
 
 
@@ -101,26 +115,48 @@ def _served(costs: Floats, prices: Floats, room: Indices) -> float:
 def limited_improvement(problem: Problem, opened: tuple[int, ...], cost: float) -> tuple[int, ...]:
     """Local search under capacities: close a group, or swap it for one near it, or open one, while that saves.
 
-    Candidates are judged on a sample of the members (with capacities to match) where there are many; what comes out is
-    only taken when it is better for all of them.
+    Two searches, each blind where the other sees: one judges by greedy assignments (too dear where places are scarce),
+    one by D(λ) from exact prices (too cheap far from where it began). The better end by exact assignment is taken.
+    Both look at a sample of the members where there are many.
     """
-    start, judge = opened, Congestion(problem)
-    congestion = Congestion(sample(problem))
+    some = sample(problem)
+    greedy, dual = Congestion(some), Congestion(some)
+    dual.start_from(opened)
+    ends = [opened, _searched(greedy, opened), _searched(dual, opened)]
+    return min(ends, key=lambda end: _exactly(some, end)[1])
+
+
+def _searched(congestion: Congestion, opened: tuple[int, ...]) -> tuple[int, ...]:
+    """Where local search ends, by one way of judging."""
     cost, better = congestion.cost_of(opened), True
-    changes = _changes(congestion.rows, problem)
+    changes = _changes(congestion.rows, congestion.problem)
     while better:
         better = False
         for leaving, coming in changes:  # on from where the last one was made, not again from the first
             if congestion.work >= WORK:
-                better = False
-                break
+                return opened
             if not (leaving <= set(opened) and not coming & set(opened)):
                 continue
             candidate = tuple(sorted(set(opened) - leaving | coming))
             value = congestion.cost_of(candidate)
             if value < cost * (1 - 1e-6):
                 opened, cost, better = candidate, value, True
-    return opened if judge.cost_of(opened) < judge.cost_of(start) else start
+    return opened
+
+
+def _exactly(problem: Problem, opened: tuple[int, ...]) -> tuple[list[int], float]:
+    """The cheapest assignment to these groups (costs to six digits) and what it costs; infinite when there is none."""
+    groups = list(opened)
+    costs = problem.costs[:, groups]
+    finite = np.isfinite(costs)
+    whole = np.where(finite, costs, 0) * (1e6 / max(float(costs[finite].max(initial=0)), 1e-300))
+    rows = np.where(finite, np.round(whole), -1).astype(np.int64).tolist()
+    homes = capacitated_assignment(
+        [[None if c < 0 else c for c in row] for row in rows], problem.capacity[groups].tolist()
+    )
+    if isinstance(homes, Crowded):
+        return [], float("inf")
+    return homes, float(costs[np.arange(len(homes)), homes].sum() + problem.opening[groups].sum())
 
 
 def sample(problem: Problem) -> Problem:
