@@ -22,18 +22,20 @@ from typing import TYPE_CHECKING, Any
 
 from aiotwin_nb.continuum import Change, Infrastructure, Node
 from aiotwin_nb.errors import AIoTwinError, InvalidInput, RunFailed, did_you_mean
+from aiotwin_nb.orchestration.calibrate import Speed, calibrated, measured_speeds
 from aiotwin_nb.orchestration.compare import compare_branches, compare_with
 from aiotwin_nb.orchestration.events import CommandApplied, CommandRejected
 from aiotwin_nb.orchestration.inbox import Command, check_command, parse_command, submit
 from aiotwin_nb.orchestration.loop import Listener, Orchestrator, check_budget, stopping_on_signals
 from aiotwin_nb.orchestration.metrics import JournalSource
 from aiotwin_nb.orchestration.ports import Runtime
-from aiotwin_nb.orchestration.replay import plan_along_events, read_trace, replay_summary
+from aiotwin_nb.orchestration.replay import plan_along_events, plan_by_strategies, read_trace, replay_summary
 from aiotwin_nb.orchestration.replay import replay as replay_trace
 from aiotwin_nb.orchestration.rundir import RunDirectory, check_new, scenario_yaml
 from aiotwin_nb.orchestration.state import Rules, RunState
 from aiotwin_nb.orchestration.store import DirectoryStore
 from aiotwin_nb.orchestration.summary import summarise
+from aiotwin_nb.planning.strategies import strategies as known_strategies
 from aiotwin_nb.scenario import NodeSpec, Scenario, load_scenario
 from aiotwin_nb.tracking import NullTracker, WandbLogSource, make_tracker
 
@@ -55,6 +57,34 @@ def plan(source: Source, **overrides: Any) -> dict[str, Any]:
     """
     scenario = resolve(source, overrides)
     return plan_along_events(_rules(scenario))
+
+
+def compare_plans(source: Source, strategies: str | Iterable[str] = "all", **overrides: Any) -> dict[str, Any]:
+    """What several strategies plan for one scenario's start: cost, balance, proven gap; nothing is trained.
+
+    `strategies`: names, or "all". Keys: `strategies`, a list of plans in figures or of {"name", "error"}, and `unit`.
+    """
+    rules = _rules(resolve(source, overrides))
+    return plan_by_strategies(rules, strategy_names(strategies))
+
+
+def strategy_names(chosen: str | Iterable[str]) -> list[str]:
+    """Names of strategies from "all", "A,B" or a list; raises InvalidInput for one that does not exist."""
+    names = chosen.split(",") if isinstance(chosen, str) else list(chosen)
+    names = [name.strip() for name in names]
+    if names == ["all"]:
+        return known_strategies.names()
+    for name in names:
+        known_strategies.get(name)
+    return list(dict.fromkeys(names))
+
+
+def calibrate(run: str | Path) -> tuple[Scenario, list[Speed]]:
+    """The scenario of a run with the speeds measured in it declared, and these speeds beside the declared ones."""
+    directory = RunDirectory.open(run)
+    scenario = directory.scenario()
+    speeds = measured_speeds(scenario, directory.events())
+    return calibrated(scenario, speeds), speeds
 
 
 def replay(source: Source, trace: str | Path, **overrides: Any) -> dict[str, Any]:

@@ -225,12 +225,18 @@ def _summary_text(summary: dict[str, Any]) -> str:
 
 def _plan_arguments(parser: argparse.ArgumentParser) -> None:
     _scenario_arguments(parser)
+    parser.add_argument("--strategies", metavar="A,B|all", help="compare strategies at the start instead")
+    parser.add_argument("--picture", type=Path, metavar="OUT.png", help="cost against imbalance, with --strategies")
     _json_argument(parser)
 
 
 def _plan(options: argparse.Namespace) -> int:
     from aiotwin_nb import api
 
+    if options.strategies is not None:
+        return _plan_strategies(options)
+    if options.picture is not None:
+        raise InvalidInput("--picture shows a comparison; give --strategies A,B or --strategies all as well")
     planned = api.plan(_scenario(options))
     if options.json:
         _print_json(planned)
@@ -243,6 +249,56 @@ def _plan(options: argparse.Namespace) -> int:
             f"{record['change_cost']:,}, a round {record['round_cost_after']:,} ({record['post_cost']:+,})"
         )
     return 0
+
+
+def _plan_strategies(options: argparse.Namespace) -> int:
+    from aiotwin_nb import api
+
+    scenario = _scenario(options)
+    comparison = api.compare_plans(scenario, options.strategies)
+    if options.picture is not None:
+        _save_picture(comparison, scenario.name, options.picture)
+    if options.json:
+        _print_json(comparison)
+    else:
+        print(_strategies_text(comparison))
+    return 0
+
+
+def _save_picture(comparison: dict[str, Any], name: str, path: Path) -> None:
+    from aiotwin_nb.widgets.pareto import draw_pareto
+
+    try:
+        draw_pareto(comparison, title=f"{name}: cost against imbalance").savefig(path, format="png", dpi=110)
+    except OSError as error:
+        raise InvalidInput(f"--picture {path}: cannot be written: {error.strerror}; give another path") from None
+
+
+def _strategies_text(comparison: dict[str, Any]) -> str:
+    """A table; plans on the Pareto front have a star, gaps are proven."""
+    rows = [row for row in comparison["strategies"] if "error" not in row]
+    width = max((len(row["name"]) for row in comparison["strategies"]), default=0)
+    unit = comparison["unit"]
+    lines = [
+        f"  {'strategy':{width}} {'Ψ_gr':>11} {'Σ links':>9} {'KL':>7} {'gap':>8} {'seconds':>8} {'moved':>5}  sizes"
+    ]
+    for row in rows:
+        balance = "-" if row["imbalance"] is None else f"{row['imbalance']:.4f}"
+        gap = "-" if row["gap"] is None else f"{100 * row['gap']:.2f} %"
+        lines.append(
+            f"{'*' if row['pareto'] else ' '} {row['name']:{width}} {row['round_cost']:>11,} {row['client_links']:>9,} "
+            f"{balance:>7} {gap:>8} {row['seconds']:>8.3f} {len(row['moved']):>5}  {_sizes(row)}"
+        )
+    lines += [f"  {row['name']:{width}} {row['error']}" for row in comparison["strategies"] if "error" in row]
+    lines.append(f"* no plan is better in cost ({unit}) and imbalance (mean KL, nats) at once; gap: what is not proven")
+    return "\n".join(lines)
+
+
+def _sizes(row: dict[str, Any]) -> str:
+    """Cluster sizes, shortened where there are many."""
+    sizes = row["sizes"]
+    shown = " ".join(map(str, sizes)) if len(sizes) <= 10 else f"{len(sizes)} of {min(sizes)} to {max(sizes)}"
+    return shown + (f" ({len(row['left_out'])} left out)" if row["left_out"] else "")
 
 
 def _clusters(clusters: dict[str, list[str]]) -> str:
@@ -340,6 +396,41 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _is_run(reference: str) -> bool:
     return any((path / "scenario.yaml").is_file() for path in (Path(reference), Path("runs") / reference))
+
+
+# calibrate.
+
+
+def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
+    _run_argument(parser)
+    parser.add_argument("-o", dest="output", type=Path, metavar="OUT.yaml", help="the scenario with these speeds")
+    _json_argument(parser)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from aiotwin_nb import api
+    from aiotwin_nb.orchestration.rundir import scenario_yaml
+    from aiotwin_nb.scenario.model import number
+
+    scenario, speeds = api.calibrate(options.run)
+    if options.output is not None:
+        try:
+            options.output.write_text(scenario_yaml(scenario), encoding="utf-8")
+        except OSError as error:
+            raise InvalidInput(f"-o {options.output}: cannot be written: {error.strerror}; give another path") from None
+    declared = {speed.client: None if speed.declared is None else number(speed.declared) for speed in speeds}
+    if options.json:
+        _print_json(
+            {"speeds": {s.client: {"declared": declared[s.client], "measured": number(s.measured)} for s in speeds}}
+        )
+        return 0
+    print("client      declared   measured   (samples/s)")
+    for speed in speeds:
+        print(f"{speed.client:10} {declared[speed.client] or '-':>9} {number(speed.measured):>10}")
+    print(
+        f"written to {options.output}" if options.output else "declare them in a copy of the scenario with -o OUT.yaml"
+    )
+    return 0
 
 
 # status, watch, stop, inject.
@@ -480,6 +571,7 @@ VERBS = {
     "plan": (_plan_arguments, _plan, "configuration and costs at the start and after every event, without training"),
     "replay": (_replay_arguments, _replay, "decisions on a recorded accuracy curve, without training"),
     "compare": (_compare_arguments, _compare, "run both branches of every event and say which was better"),
+    "calibrate": (_calibrate_arguments, _calibrate, "measure the clients' speeds in a run, for a scenario to declare"),
     "status": (_status_arguments, _status, "how a run is"),
     "watch": (_run_argument, _watch, "follow a run until it ends"),
     "stop": (_run_argument, _stop, "stop a run at the next round boundary; it can be resumed"),

@@ -59,6 +59,8 @@ class Node:
     `links`: cost per MB to other nodes (the scenario's cost unit per MB).
     `data`: samples per label a client trains on; empty where the task partitions the data itself.
     `energy`: energy per round unit, as in the original's CSV; `partition`: (partition id, number of partitions).
+    `speed`: training samples per second, `rates`: MB per second to other nodes; declared, not measured, so that plans
+    and budgets do not depend on the machine a run happens on.
     """
 
     id: str
@@ -68,6 +70,8 @@ class Node:
     label_noise: LabelNoise = LabelNoise()
     energy: Decimal | None = None
     partition: tuple[int, int] | None = None
+    speed: Decimal | None = None
+    rates: Mapping[str, Decimal] = field(default_factory=dict)
 
     @property
     def samples(self) -> int:
@@ -156,6 +160,11 @@ class Infrastructure:
         """Cost per MB between two nodes, declared on either side; None when there is no link."""
         found = self.nodes[a].links.get(b) if a in self.nodes else None
         return found if found is not None or b not in self.nodes else self.nodes[b].links.get(a)
+
+    def rate(self, a: str, b: str) -> Decimal | None:
+        """MB per second between two nodes, declared on either side; None when it is not declared."""
+        found = self.nodes[a].rates.get(b) if a in self.nodes else None
+        return found if found is not None or b not in self.nodes else self.nodes[b].rates.get(a)
 
     def apply(self, change: Change) -> Infrastructure:
         """Return the infrastructure after a change.

@@ -1,5 +1,6 @@
 """What to keep: performance trends and reactive validation (pure)."""
 
+from aiotwin_nb.decision.convergence import converged
 from aiotwin_nb.decision.trends import Fit, Row, Trend, fit_log, trends
 from aiotwin_nb.decision.validation import (
     OBJECTIVES,
@@ -24,6 +25,7 @@ __all__ = [
     "Row",
     "Trend",
     "Verdict",
+    "converged",
     "fit_log",
     "is_armed",
     "policies",

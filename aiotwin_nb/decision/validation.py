@@ -19,7 +19,7 @@ from aiotwin_nb.registry import Registry
 
 Verdict = Literal["kept", "reverted", "undecided"]
 Number = Decimal | float | int
-OBJECTIVES = ("total_budget", "cost_min")
+OBJECTIVES = ("total_budget", "cost_min", "both")  # both: decided like total_budget, stopped at the target too
 
 
 @dataclass(frozen=True)
@@ -292,10 +292,10 @@ def _check_question(window: Sequence[Row], objective: str, target: float | None,
         raise InvalidInput(
             f"unknown objective {objective!r}; known are {allowed}.{did_you_mean(objective, OBJECTIVES)}"
         )
-    if objective == "cost_min" and target is None:
-        raise InvalidInput("objective cost_min needs a target accuracy (percent)")
-    if objective == "total_budget" and budget is None:
-        raise InvalidInput("objective total_budget needs a budget")
+    if objective != "total_budget" and target is None:
+        raise InvalidInput(f"objective {objective} needs a target accuracy (percent)")
+    if objective != "cost_min" and budget is None:
+        raise InvalidInput(f"objective {objective} needs a budget")
 
 
 def _plain(cost: Decimal) -> str:

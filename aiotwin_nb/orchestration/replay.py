@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +14,7 @@ from aiotwin_nb.orchestration.events import BoundaryReached, Observation, RoundF
 from aiotwin_nb.orchestration.ports import RoundResult
 from aiotwin_nb.orchestration.state import Rules, RunState
 from aiotwin_nb.orchestration.step import decide
-from aiotwin_nb.orchestration.summary import initial_plan, ledger, planned_reconfiguration, reconfiguration
+from aiotwin_nb.orchestration.summary import compared, initial_plan, ledger, planned_reconfiguration, reconfiguration
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,22 @@ def plan_along_events(rules: Rules) -> dict[str, Any]:
         "initial": initial_plan(initial),
         "reconfigurations": [planned_reconfiguration(record) for record in state.reconfigurations],
     }
+
+
+def plan_by_strategies(rules: Rules, names: Sequence[str]) -> dict[str, Any]:
+    """What each strategy plans for the start, in figures ({"strategies": [...], "unit"}); no training.
+
+    The scenario's own strategy has its arguments, the others their defaults. `moved` counts clients that are elsewhere
+    than in the scenario's own plan.
+    """
+    from aiotwin_nb.planning.comparison import Failed, compare_strategies
+
+    scenario, own = rules.scenario, rules.scenario.strategy
+    chosen = {name: own.args if name == own.name else {} for name in names}
+    request = rules.request(scenario.infrastructure, None)
+    rows = compare_strategies(chosen, request, rules.plan(scenario.infrastructure, None))
+    strategies = [{"name": r.name, "error": r.error} if isinstance(r, Failed) else compared(r) for r in rows]
+    return {"strategies": strategies, "unit": rules.cost_model.unit}
 
 
 def replay(rules: Rules, trace: list[TraceRow]) -> RunState:

@@ -57,7 +57,8 @@ class Rules:
         size = model_size_mb if scenario.model_size_mb == "auto" else scenario.model_size_mb
         if not isinstance(size, Decimal):
             raise InvalidInput("model_size_mb: is auto, and what it came to when the run began (notes.json) is missing")
-        return cls(scenario, cost_model(scenario.cost.model, model_size_mb=size), scenario.changes())
+        costs = cost_model(scenario.cost.model, model_size_mb=size, args=scenario.cost.args)
+        return cls(scenario, costs, scenario.changes())
 
     @property
     def budget(self) -> Decimal | None:
@@ -70,16 +71,16 @@ class Rules:
         return None if self.scenario.objective.overshoot == "allowed" else self.budget
 
     def plan(self, infrastructure: Infrastructure, current: Configuration | None) -> Configuration:
-        """The strategy's configuration for an infrastructure."""
-        scenario = self.scenario
-        request = PlanningRequest(
-            infrastructure=infrastructure,
-            epochs=scenario.training.epochs,
-            local_rounds=scenario.training.local_rounds,
-            cost_model=self.cost_model,
-            current=current,
-        )
-        return make_plan(scenario.strategy.name, scenario.strategy.args, request)
+        """The strategy's configuration for an infrastructure; its cost is known to be computable."""
+        strategy = self.scenario.strategy
+        configuration = make_plan(strategy.name, strategy.args, self.request(infrastructure, current))
+        self.cost_model.round_cost(infrastructure, configuration)
+        return configuration
+
+    def request(self, infrastructure: Infrastructure, current: Configuration | None) -> PlanningRequest:
+        """The question that a strategy is asked."""
+        training = self.scenario.training
+        return PlanningRequest(infrastructure, training.epochs, training.local_rounds, self.cost_model, current)
 
 
 @dataclass(frozen=True)

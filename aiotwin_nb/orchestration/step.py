@@ -16,7 +16,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from aiotwin_nb.continuum import Change, Infrastructure
-from aiotwin_nb.decision import Decision, Fit, is_armed, validate
+from aiotwin_nb.decision import Decision, Fit, converged, is_armed, validate
 from aiotwin_nb.errors import InfeasiblePlan, InvalidInput
 from aiotwin_nb.orchestration.events import (
     Action,
@@ -110,13 +110,15 @@ def _after_round(step: _Step) -> None:
 def _ending(state: RunState) -> tuple[str, str] | None:
     """Stop reason and message, if the round that has just finished is the last."""
     objective, row = state.rules.scenario.objective, state.history[-1]
-    target = objective.target_accuracy if objective.type == "cost_min" else None
+    target = objective.stops_at
     if target is not None and row.accuracy >= target:
         return "target", f"accuracy {row.accuracy:.2f} % reached the target of {target} %"
     if state.rules.hard_budget is None and state.rules.budget is not None and state.spent >= state.rules.budget:
         return "budget", "the round that has finished reached the budget"
     if row.round >= state.rules.scenario.training.max_rounds:
         return "rounds", f"round {row.round} is the last (training.max_rounds)"
+    if objective.stop_when_converged and state.window is None and converged([r.accuracy for r in state.history]):
+        return "converged", f"the accuracy has settled at about {row.accuracy:.2f} %"
     return None
 
 
@@ -281,7 +283,7 @@ def _reconfigure(step: _Step, change: Change) -> None:
     lost = tuple(i for i in change.removed if i in old.parents or i in old.aggregators)
     try:
         proposal = state.rules.plan(state.plannable(), reduced)
-    except InfeasiblePlan as error:
+    except (InfeasiblePlan, InvalidInput) as error:  # invalid: a node joined without what strategy or costs need
         if orphans or not reduced.clients:
             return step.end("failed", "infeasible", f"no configuration is possible after this change: {error}")
         proposal = reduced

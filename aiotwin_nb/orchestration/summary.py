@@ -9,6 +9,7 @@ from typing import Any
 from aiotwin_nb.continuum import Change
 from aiotwin_nb.orchestration.events import Planned, Reconfiguration
 from aiotwin_nb.orchestration.state import HistoryRow, RunState
+from aiotwin_nb.planning.comparison import Compared
 from aiotwin_nb.scenario import number
 
 
@@ -45,6 +46,30 @@ def initial_plan(planned: Planned) -> dict[str, Any]:
         "clusters": planned.configuration.as_dict(),
         "round_cost": number(planned.round_cost),
         "aggregation_cost": number(planned.aggregation_cost),
+    }
+
+
+def compared(row: Compared) -> dict[str, Any]:
+    """One strategy of a comparison; `optimal`, `gap` and `bound` are None where the strategy proves nothing."""
+    report = row.report
+    return {
+        "name": row.name,
+        "clusters": row.configuration.as_dict(),
+        "round_cost": number(row.round_cost),
+        "aggregation_cost": number(row.aggregation_cost),
+        "client_links": number(row.client_links),
+        "imbalance": row.imbalance,
+        "sizes": list(row.sizes),
+        "epochs": row.configuration.epochs,
+        "local_rounds": row.configuration.local_rounds,
+        "moved": list(row.moved),
+        "left_out": list(row.left_out),
+        "optimal": None if report is None else report.optimal,
+        "gap": None if report is None else finite(report.gap),
+        "objective": None if report is None else finite(report.objective),
+        "bound": None if report is None else finite(report.bound),
+        "seconds": row.seconds,
+        "pareto": row.pareto,
     }
 
 

@@ -27,7 +27,7 @@ def balanced_assignment(costs: Sequence[Sequence[int | None]], opening: Sequence
     lexicographically smallest is returned: member 0 in the lowest group possible, then member 1, and so on.
     Returns None when no balanced assignment avoids the forbidden pairs.
     """
-    search = _Search(costs, opening)
+    search = Search(costs, opening)
     inserted = all(search.insert(member) for member in range(len(costs)))
     if not inserted or search.unbalanced:
         return None
@@ -35,7 +35,7 @@ def balanced_assignment(costs: Sequence[Sequence[int | None]], opening: Sequence
     return [int(group) for group in search.home]
 
 
-class _Search:
+class Search:
     """An optimal assignment of the members inserted so far, and the graph of possible moves."""
 
     def __init__(self, costs: Sequence[Sequence[int | None]], opening: Sequence[int | None]) -> None:
@@ -58,6 +58,7 @@ class _Search:
 
     @property
     def unbalanced(self) -> bool:
+        """Whether a group is below the floor size."""
         return bool((self.loads < self.floor).any())
 
     def insert(self, member: int) -> bool:
@@ -108,7 +109,7 @@ class _Search:
         self.mover[group] = members[cheapest]
 
 
-def _take_first_of_equals(search: _Search) -> None:
+def _take_first_of_equals(search: Search) -> None:
     """Turn an optimal assignment into the lexicographically smallest optimal one.
 
     With potentials every optimal assignment uses only "tight" pairs (complementary slackness), so what is left is
@@ -120,7 +121,7 @@ def _take_first_of_equals(search: _Search) -> None:
         ways.fix(member)
 
 
-def _tight(search: _Search) -> tuple[Flags, Flags]:
+def _tight(search: Search) -> tuple[Flags, Flags]:
     """Pairs (member, group) that optimal assignments may use, and groups whose size may differ between them."""
     groups = len(search.loads)
     weights = np.full((groups + 1, groups + 1), search.forbidden, search.costs.dtype)
@@ -139,7 +140,7 @@ def _tight(search: _Search) -> tuple[Flags, Flags]:
 class _TightMoves:
     """The graph of cost-free moves of the members that are not fixed yet; its last node is the choice of sizes."""
 
-    def __init__(self, search: _Search, tight: Flags, flexible: Flags) -> None:
+    def __init__(self, search: Search, tight: Flags, flexible: Flags) -> None:
         self.home, self.loads, self.floor = search.home, search.loads, search.floor
         self.tight, self.flexible = tight, flexible
         self.sizes = len(search.loads)

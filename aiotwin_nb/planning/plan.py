@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from inspect import signature
+from time import perf_counter
 from typing import Any
 
 from aiotwin_nb.continuum import Infrastructure, Role, natural_sorted
-from aiotwin_nb.errors import InfeasiblePlan, InvalidInput, did_you_mean
+from aiotwin_nb.errors import InfeasiblePlan
+from aiotwin_nb.planning.arguments import check_arguments
 from aiotwin_nb.planning.configuration import Configuration
 from aiotwin_nb.planning.costs import link_cost
-from aiotwin_nb.planning.strategies import PlanningRequest, Strategy, strategies
+from aiotwin_nb.planning.strategies import Plan, PlanningRequest, strategies
 
 
 def make_plan(name: str, args: Mapping[str, Any], request: PlanningRequest) -> Configuration:
@@ -20,38 +23,34 @@ def make_plan(name: str, args: Mapping[str, Any], request: PlanningRequest) -> C
     Raises InvalidInput for an unknown strategy or argument (naming what is allowed), InfeasiblePlan when no
     configuration exists or the strategy returns one that cannot run.
     """
+    return make_reported_plan(name, args, request).configuration
+
+
+def make_reported_plan(name: str, args: Mapping[str, Any], request: PlanningRequest) -> Plan:
+    """Like `make_plan`, with what is known about the configuration: proven bound and gap, seconds, who is left out."""
     strategy = strategies.get(name)
     check_strategy_args(name, args)
     if not request.infrastructure.clients:
         raise InfeasiblePlan("there is no client to train; add a node with the role 'client'")
-    configuration = strategy(request, **args)
-    for sentence in _violations(request.infrastructure, configuration):
+    began = perf_counter()
+    made = strategy(request, **args)
+    seconds = perf_counter() - began
+    plan = replace(made, seconds=seconds) if isinstance(made, Plan) else Plan(made, seconds=seconds)
+    for sentence in _violations(request.infrastructure, plan):
         raise InfeasiblePlan(f"strategy {name}: {sentence}")
-    return configuration
+    return plan
 
 
 def check_strategy_args(name: str, args: Mapping[str, Any]) -> None:
     """Refuse an unknown strategy, arguments it does not take and those it lacks, with InvalidInput."""
-    accepted = _accepted(strategies.get(name))
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in accepted)
-    allowed = {p.name: p for p in accepted if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    known = f"allowed are {', '.join(allowed)}" if allowed else "it takes none"
-    for arg in args:
-        if arg not in allowed and not open_ended:
-            raise InvalidInput(f"strategy {name} has no argument {arg!r}; {known}.{did_you_mean(arg, allowed)}")
-    for arg, parameter in allowed.items():
-        if arg not in args and parameter.default is parameter.empty:
-            raise InvalidInput(f"strategy {name} needs the argument {arg!r}; {known}")
+    _request, *accepted = signature(strategies.get(name)).parameters.values()
+    check_arguments(f"strategy {name}", accepted, args)
 
 
-def _accepted(strategy: Strategy) -> list[inspect.Parameter]:
-    """Parameters after the first, which is the request."""
-    return list(inspect.signature(strategy).parameters.values())[1:]
-
-
-def _violations(infrastructure: Infrastructure, configuration: Configuration) -> Iterator[str]:
-    """Sentences on what keeps a configuration from running on an infrastructure."""
-    yield from _wrong_members(infrastructure, configuration)
+def _violations(infrastructure: Infrastructure, plan: Plan) -> Iterator[str]:
+    """Sentences on what keeps a plan from running on an infrastructure."""
+    configuration = plan.configuration
+    yield from _wrong_members(infrastructure, plan)
     yield from _wrong_aggregators(infrastructure, configuration)
     yield from _missing_links(infrastructure, configuration)
     if configuration.epochs < 1 or configuration.local_rounds < 1:
@@ -61,10 +60,10 @@ def _violations(infrastructure: Infrastructure, configuration: Configuration) ->
         )
 
 
-def _wrong_members(infrastructure: Infrastructure, configuration: Configuration) -> Iterator[str]:
-    places = Counter(client for _, clients in configuration.clusters for client in clients)
+def _wrong_members(infrastructure: Infrastructure, plan: Plan) -> Iterator[str]:
+    places = Counter(client for _, clients in plan.configuration.clusters for client in clients)
     for client in infrastructure.clients:
-        if places[client] != 1:
+        if places[client] != 1 and not (client in plan.left_out and places[client] == 0):
             yield f"client {client} is in {places[client]} clusters; every client must be in exactly one"
     for client in natural_sorted(places.keys() - set(infrastructure.clients)):
         yield f"{client} is in a cluster, but there is no such client; remove it from the clusters"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from aiotwin_nb.continuum import Change, Infrastructure, LabelNoise, Node, Role, exact
 from aiotwin_nb.decision import policies, trends
 from aiotwin_nb.errors import InvalidInput
-from aiotwin_nb.planning.costs import cost_models
+from aiotwin_nb.planning.costs import cost_model, cost_models
 from aiotwin_nb.planning.strategies import strategies
 from aiotwin_nb.registry import Registry
 
@@ -67,6 +67,8 @@ class NodeSpec(_Section):
     label_noise: LabelNoiseSpec = LabelNoiseSpec()
     energy: Cost | None = Field(None, description="energy per round unit, from the original's CSV")
     partition: tuple[int, int] | None = Field(None, description="(partition id, number of partitions), likewise")
+    speed: Positive | None = Field(None, description="training samples per second, for costs in seconds")
+    rates: dict[NodeId, Positive] = Field(default_factory=dict, description="MB per second to other nodes, likewise")
 
     def to_node(self) -> Node:
         """The continuum's node."""
@@ -78,6 +80,8 @@ class NodeSpec(_Section):
             label_noise=LabelNoise(self.label_noise.kind, self.label_noise.share),
             energy=self.energy,
             partition=self.partition,
+            speed=self.speed,
+            rates=dict(self.rates),
         )
 
     @classmethod
@@ -91,6 +95,8 @@ class NodeSpec(_Section):
             label_noise=LabelNoiseSpec(kind=node.label_noise.kind, share=node.label_noise.share),
             energy=node.energy,
             partition=node.partition,
+            speed=node.speed,
+            rates=dict(node.rates),
         )
 
 
@@ -155,25 +161,45 @@ class AggregationSpec(_Section):
 
 
 class CostSpec(_Section):
-    """The cost model by name."""
+    """The cost model by name and arguments."""
 
     model: Annotated[str, _known(cost_models)] = "communication"
+    args: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _constructible(self) -> CostSpec:
+        try:
+            cost_model(self.model, model_size_mb=1, args=self.args)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from None
+        return self
 
 
 class ObjectiveSpec(_Section):
-    """What the run is for: the best model a budget buys, or the cheapest way to a target accuracy."""
+    """What the run is for, and when it stops.
 
-    type: Literal["total_budget", "cost_min"] = "total_budget"
+    `total_budget`: the best model the budget buys; stops when it is spent. `cost_min`: the cheapest way to the target
+    accuracy; stops there (a budget, if given, is a guard). `both`: the best model the budget buys, but no better than
+    the target: stops at whichever comes first.
+    """
+
+    type: Literal["total_budget", "cost_min", "both"] = "total_budget"
     budget: Positive | None = Field(Decimal(100000), description="in the cost model's unit; null: none (cost_min only)")
-    target_accuracy: float | None = Field(None, gt=0, le=100, description="percent; needed by cost_min")
+    target_accuracy: float | None = Field(None, gt=0, le=100, description="percent; needed by cost_min and both")
     overshoot: Literal["forbidden", "allowed"] = "forbidden"
+    stop_when_converged: bool = Field(False, description="also stop when the accuracy no longer changes")
+
+    @property
+    def stops_at(self) -> float | None:
+        """The accuracy (percent) at which the run stops; None when it goes on to its budget."""
+        return None if self.type == "total_budget" else self.target_accuracy
 
     @model_validator(mode="after")
     def _complete(self) -> ObjectiveSpec:
-        if self.type == "total_budget" and self.budget is None:
-            raise ValueError("objective total_budget needs a budget above 0")
-        if self.type == "cost_min" and self.target_accuracy is None:
-            raise ValueError("objective cost_min needs target_accuracy (percent)")
+        if self.type != "cost_min" and self.budget is None:
+            raise ValueError(f"objective {self.type} needs a budget above 0")
+        if self.type != "total_budget" and self.target_accuracy is None:
+            raise ValueError(f"objective {self.type} needs target_accuracy (percent)")
         return self
 
 

@@ -247,3 +247,33 @@ def test_decide_is_pure():
     first, second = (decide(before, RunStarted("a", "b", 1, "c")) for _ in range(2))
     assert first == second
     assert before == RunState.before(rules())
+
+
+# --- objectives -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("target", "reason"), [(30.0, "target"), (99.9, "budget")])
+def test_both_stops_at_target_or_budget_whichever_comes_first(target, reason):
+    changes = {"objective__type": "both", "objective__target_accuracy": target, "objective__overshoot": "forbidden"}
+    summary, _ = run(rules("hands-on", **changes), FakeRuntime(weights={"n9": 40.0}))
+    assert summary["stop_reason"] == reason
+    assert summary["total_cost"] <= 100000
+    assert (summary["final_accuracy"] >= target) == (reason == "target")
+
+
+def test_a_settled_curve_ends_the_run_only_when_asked():
+    flat = FakeRuntime(accuracy=lambda trained: 50.0)
+    summary, _ = run(rules("hands-on", events=[], objective__stop_when_converged=True), flat)
+    assert (summary["stop_reason"], summary["rounds"]) == ("converged", 7)
+    summary, _ = run(rules("hands-on", events=[]), FakeRuntime(accuracy=lambda trained: 50.0))
+    assert summary["stop_reason"] == "budget"
+
+
+def test_a_joining_node_without_what_the_strategy_needs_stays_outside():
+    from aiotwin_nb.scenario import load_scenario
+
+    nodes = [n.model_dump(mode="json", exclude_none=True) for n in load_scenario("improvement").nodes]
+    bare = [{"after_round": 3, "add": [{"id": "n9", "role": "client", "links": {"n1": 1, "n2": 1, "n3": 1}}]}]
+    summary, _ = run(rules("hands-on", nodes=nodes, events=bare, strategy__name="min_kld", training__max_rounds=6))
+    assert summary["status"] == "finished"
+    assert "n9" not in str(summary["history"][-1]["clusters"])

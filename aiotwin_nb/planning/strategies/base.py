@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from aiotwin_nb.continuum import Infrastructure
@@ -18,7 +18,7 @@ class PlanningRequest:
     """The question a strategy answers: who trains where, on this infrastructure.
 
     `epochs`: local epochs per local round; `local_rounds`: L per global round. `current`: the configuration that runs
-    now, None at the start.
+    now, None at the start. `updates`: {client: change of the model's last layer in its latest round}, where known.
     """
 
     infrastructure: Infrastructure
@@ -26,6 +26,7 @@ class PlanningRequest:
     local_rounds: int
     cost_model: CostModel
     current: Configuration | None = None
+    updates: Mapping[str, Sequence[float]] | None = None
 
     @property
     def must_be_flat(self) -> bool:
@@ -53,9 +54,52 @@ class PlanningRequest:
         return Configuration.of(ga, {ga: self.infrastructure.clients}, epochs=epochs, local_rounds=1)
 
 
-# A pure function (request: PlanningRequest, **arguments of its own) -> Configuration. It raises InfeasiblePlan when
-# there is no configuration, InvalidInput when an argument is wrong.
-Strategy = Callable[..., Configuration]
+@dataclass(frozen=True)
+class PlanReport:
+    """How good a plan provably is. `objective`: what the strategy minimises; `bound`: no plan can go below this.
+
+    Both in the unit of the strategy's objective.
+    """
+
+    objective: float
+    bound: float
+
+    @classmethod
+    def exact(cls, objective: Decimal | float) -> PlanReport:
+        """Report of a proven optimum."""
+        return cls(float(objective), float(objective))
+
+    @property
+    def gap(self) -> float:
+        """Share of the objective that a better plan could at most save: 0 proves the optimum."""
+        missing = self.objective - self.bound
+        return 0.0 if missing <= TOLERANCE * max(abs(self.objective), TOLERANCE) else missing / abs(self.objective)
+
+    @property
+    def optimal(self) -> bool:
+        """Whether no plan is better (but for the solvers' relative tolerance of 1e-9)."""
+        return self.gap == 0
+
+
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration and what is known about it. `report`: None where the strategy has no objective or no bound.
+
+    `left_out`: clients that stay outside on purpose. `seconds`: how long planning took.
+    """
+
+    configuration: Configuration
+    report: PlanReport | None = None
+    left_out: tuple[str, ...] = ()
+    seconds: float = field(default=0.0, compare=False)
+
+
+# A pure function (request: PlanningRequest, **arguments of its own) -> Configuration or Plan. It raises InfeasiblePlan
+# when there is no configuration, InvalidInput when an argument is wrong or the request lacks data.
+Strategy = Callable[..., Configuration | Plan]
 
 strategies: Registry[Strategy] = Registry("strategy", "aiotwin_nb.strategies")
 

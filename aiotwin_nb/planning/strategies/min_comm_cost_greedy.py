@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiotwin_nb.planning.configuration import Configuration
 from aiotwin_nb.planning.strategies.base import PlanningRequest, no_place, strategies
+from aiotwin_nb.planning.tables import require_additive
 
 
 @strategies.register("min_comm_cost_greedy")
@@ -19,6 +20,7 @@ def min_comm_cost_greedy(request: PlanningRequest) -> Configuration:
     """
     if request.must_be_flat:
         return request.flat()
+    require_additive(request, "min_comm_cost_greedy")
     clients, las = request.infrastructure.clients, tuple(sorted(request.infrastructure.local_aggregators))
     size, larger = divmod(len(clients), len(las))
     room = {la: size + (place < larger) for place, la in enumerate(las)}
