@@ -23,7 +23,8 @@ Indices = NDArray[np.intp]
 
 PRICE_STEPS = 20
 NEIGHBOURS = 30
-SAMPLE = 2000  # members on which local search judges its candidates
+SAMPLE = 3000  # members on which local search judges its candidates
+RESTARTS = 3  # of the search that judges by prices, each from the exact prices of where the last one ended
 WORK = 1_500_000_000  # entries of the cost table that local search may read
 
 
@@ -120,10 +121,16 @@ def limited_improvement(problem: Problem, opened: tuple[int, ...], cost: float) 
     Both look at a sample of the members where there are many.
     """
     some = sample(problem)
-    greedy, dual = Congestion(some), Congestion(some)
-    dual.start_from(opened)
-    ends = [opened, _searched(greedy, opened), _searched(dual, opened)]
-    return min(ends, key=lambda end: _exactly(some, end)[1])
+    ends = [opened, _searched(Congestion(some), opened)]
+    best = min(ends, key=lambda end: _exactly(some, end)[1])
+    for _ in range(RESTARTS):
+        dual = Congestion(some)
+        dual.start_from(best)
+        end = _searched(dual, best)
+        if _exactly(some, end)[1] >= _exactly(some, best)[1]:
+            break
+        best = end
+    return best
 
 
 def _searched(congestion: Congestion, opened: tuple[int, ...]) -> tuple[int, ...]:
