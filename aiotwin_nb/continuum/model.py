@@ -60,7 +60,8 @@ class Node:
     `data`: samples per label a client trains on; empty where the task partitions the data itself.
     `energy`: energy per round unit, as in the original's CSV; `partition`: (partition id, number of partitions).
     `speed`: training samples per second, `rates`: MB per second to other nodes; declared, not measured, so that plans
-    and budgets do not depend on the machine a run happens on.
+    and budgets do not depend on the machine a run happens on. `load`: load after round 1, 2, … (0 to 1), scripted; the
+    last value holds on.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Node:
     partition: tuple[int, int] | None = None
     speed: Decimal | None = None
     rates: Mapping[str, Decimal] = field(default_factory=dict)
+    load: tuple[float, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -84,15 +86,19 @@ class Change:
     """What happened to the continuum at one round boundary: joins, leaves, new link costs, new data.
 
     `links`: {node: {peer: cost per MB}} and `data`: {node: {label: samples}} replace the named entries only.
+    `avoided`: nodes that exist but are to stay outside the pipeline (about to be overloaded, or of least use);
+    `readmitted`: nodes for which that is over.
     """
 
     added: tuple[Node, ...] = ()
     removed: tuple[str, ...] = ()
     links: Mapping[str, Mapping[str, Decimal]] = field(default_factory=dict)
     data: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    avoided: tuple[str, ...] = ()
+    readmitted: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.links or self.data)
+        return bool(self.added or self.removed or self.links or self.data or self.avoided or self.readmitted)
 
     def merged(self, later: Change) -> Change:
         """Return this change followed by a `later` one, as one change of the same round boundary.
@@ -107,6 +113,8 @@ class Change:
             + tuple(i for i in later.removed if i not in {n.id for n in self.added} or i in self.removed),
             links=_overlay(_outside(self.links, replaced), later.links),
             data=_overlay(_outside(self.data, replaced), later.data),
+            avoided=tuple(i for i in self.avoided if i not in replaced) + later.avoided,
+            readmitted=tuple(i for i in self.readmitted if i not in replaced) + later.readmitted,
         )
 
 

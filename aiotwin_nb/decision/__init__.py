@@ -1,6 +1,7 @@
 """What to keep: performance trends and reactive validation (pure)."""
 
 from aiotwin_nb.decision.convergence import converged
+from aiotwin_nb.decision.forecast import Foresight, forecast_load, foresee
 from aiotwin_nb.decision.trends import Fit, Row, Trend, fit_log, trends
 from aiotwin_nb.decision.validation import (
     OBJECTIVES,
@@ -20,6 +21,7 @@ __all__ = [
     "Decision",
     "Evidence",
     "Fit",
+    "Foresight",
     "Future",
     "Policy",
     "Row",
@@ -27,6 +29,8 @@ __all__ = [
     "Verdict",
     "converged",
     "fit_log",
+    "forecast_load",
+    "foresee",
     "is_armed",
     "policies",
     "rounds_left",

@@ -152,6 +152,12 @@ def off(evidence: Evidence) -> tuple[Verdict, str]:
     return "kept", "validation is off"
 
 
+@policies.register("proactive")
+def proactive(evidence: Evidence) -> tuple[Verdict, str]:
+    """Decide before a change is made (see `foresee`); one that was made stays."""
+    return "kept", "it was decided before it was made"
+
+
 def rounds_left(budget_left: Decimal, round_cost: Decimal) -> int:
     """⌊budget left / cost of a round⌋, never below 0."""
     if budget_left <= 0:
@@ -175,7 +181,7 @@ def is_armed(
     `arm` "always" arms every change; "fewer_rounds" only one after which the budget buys fewer rounds. With objective
     cost_min, or without a budget, the measure is the cost of the rounds to come: armed when a round got dearer.
     """
-    if policy == "off":
+    if policy in ("off", "proactive"):
         return False
     if arm == "always":
         return True

@@ -38,6 +38,7 @@ class Curve:
 class Reconfiguration:
     """One reconfiguration, its costs and, once it has fallen, its decision with the evidence.
 
+    `proactive`: decided on before it was made, or made before what it prevents.
     Costs in the scenario's unit, accuracies in percent. `round_cost_before` and `_after`: Ψ_gr; `change_cost`: Ψ_rc;
     `post_cost`: Ψ_pr.
     """
@@ -65,6 +66,7 @@ class Reconfiguration:
     rounds_left_old: int | None = None
     rounds_left_new: int | None = None
     revert_cost: Decimal | None = None
+    proactive: bool = False
     curve_old: Curve | None = None
     curve_new: Curve | None = None
 

@@ -102,7 +102,7 @@ class RunState:
 
     `round`: the last finished one (0 is the untrained model, -1 nothing yet). `boundary`: the last finished round whose
     events have acted. `departed`: nodes that left. `idle`: nodes that exist but stay outside the pipeline, because
-    their joining was refused or reverted.
+    their joining was refused or reverted, or because they are avoided. `overloaded`: nodes whose overload was forecast.
     """
 
     rules: Rules
@@ -121,6 +121,7 @@ class RunState:
     window: Window | None = None
     departed: Mapping[str, Node] = field(default_factory=dict)
     idle: frozenset[str] = frozenset()
+    overloaded: frozenset[str] = frozenset()
     commands: tuple[CommandApplied, ...] = ()
     checkpoint: RoundFinished | None = None
     repeated_rounds: int = 0
@@ -226,6 +227,7 @@ def _changed(state: RunState, event: InfrastructureChanged) -> RunState:
         state,
         infrastructure=state.infrastructure.apply(change),
         departed={i: n for i, n in {**state.departed, **left}.items() if i not in back},
-        idle=state.idle - touched,
+        idle=(state.idle - touched - set(change.readmitted)) | set(change.avoided),
+        overloaded=(state.overloaded | set(change.avoided)) - touched - set(change.readmitted),
         commands=(),
     )

@@ -15,8 +15,8 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from aiotwin_nb.continuum import Change, Infrastructure
-from aiotwin_nb.decision import Decision, Fit, converged, is_armed, validate
+from aiotwin_nb.continuum import Change, Infrastructure, Role
+from aiotwin_nb.decision import Decision, Fit, Row, converged, forecast_load, foresee, is_armed, validate
 from aiotwin_nb.errors import InfeasiblePlan, InvalidInput
 from aiotwin_nb.orchestration.events import (
     Action,
@@ -42,6 +42,7 @@ from aiotwin_nb.orchestration.events import (
 )
 from aiotwin_nb.orchestration.state import RunState, evolve
 from aiotwin_nb.planning.configuration import Configuration, ConfigurationDiff, diff
+from aiotwin_nb.planning.utility import dropped_by, utilities
 
 
 def decide(state: RunState, observation: Observation) -> tuple[RunState, tuple[Action, ...]]:
@@ -142,7 +143,9 @@ def _evaluate(step: _Step, window: Window, *, last: bool) -> None:
     elif verdict == "reverted" and not _fits(state, back + window.base_round_cost):
         verdict, reason = "kept", f"the budget does not cover the revert and one round after it; {reason}"
     goes_back = verdict == "reverted" and not last
-    idle = state.idle | set(diff(window.base, state.current).joined) if goes_back else state.idle
+    idle = state.idle
+    if goes_back:
+        idle = (idle | set(diff(window.base, state.current).joined)) - {*window.base.parents, *window.base.aggregators}
     step.do(Decided(window.index, _with_evidence(record, decision, back, verdict, reason), tuple(sorted(idle))))
     if goes_back:
         if returned:
@@ -232,6 +235,7 @@ def _change_at_boundary(state: RunState) -> tuple[Change, tuple[str, ...]]:
     """Everything that changes now, as one change; parts that no longer make sense are skipped with the reason."""
     scripted = state.rules.changes.get(state.round, Change())
     parts = [scripted, *(command.change for command in state.commands if command.change)]
+    parts += [_least_useful(state), _overloads(state)]
     merged, skipped = Change(), []
     infrastructure = state.infrastructure
     for part in parts:
@@ -252,7 +256,46 @@ def _singles(change: Change) -> list[Change]:
         *(Change(added=(node,)) for node in change.added),
         *(Change(links={i: links}) for i, links in change.links.items()),
         *(Change(data={i: data}) for i, data in change.data.items()),
+        *(Change(avoided=(i,)) for i in change.avoided),
+        *(Change(readmitted=(i,)) for i in change.readmitted),
     ]
+
+
+def _least_useful(state: RunState) -> Change:
+    """The clients that a scripted `drop` takes out of the pipeline; one always stays."""
+    events = [e for e in state.rules.scenario.events if e.after_round == state.round and e.drop is not None]
+    avoided: tuple[str, ...] = ()
+    for event in events:
+        assert event.drop is not None
+        members = set(state.current.clients) - set(avoided)
+        nodes = {i: n for i, n in state.infrastructure.nodes.items() if n.role is not Role.CLIENT or i in members}
+        results = state.checkpoint.result.clients if state.checkpoint else ()
+        norms = {r.client: [r.update_norm] for r in results}
+        utility = utilities.get(event.drop.utility)(Infrastructure(nodes), norms)
+        avoided += dropped_by(utility, {state.round: event.drop.clients}, state.round)
+    return Change(avoided=avoided)
+
+
+def _overloads(state: RunState) -> Change:
+    """Members whose overload is forecast are to be avoided; those whose load is forecast to be low again come back.
+
+    The margin of 0.1 between the two keeps a node at the threshold from going in and out.
+    """
+    rule = state.rules.scenario.triggers.overload
+    if rule is None or state.round < 1:
+        return Change()
+    avoided, readmitted = [], []
+    members = {*state.current.clients, *state.current.aggregators} - {state.current.global_aggregator}
+    for name, node in state.infrastructure.nodes.items():
+        series = [node.load[min(i, len(node.load) - 1)] for i in range(state.round)] if node.load else []
+        load = forecast_load(series, rule.horizon, history=rule.history)
+        if load is None:
+            continue
+        if name in members and name not in state.overloaded and load >= rule.threshold:
+            avoided.append(name)
+        elif name in state.overloaded and load < rule.threshold - 0.1:
+            readmitted.append(name)
+    return Change(avoided=tuple(avoided), readmitted=tuple(readmitted))
 
 
 def _move_window(step: _Step, change: Change) -> None:
@@ -292,6 +335,9 @@ def _reconfigure(step: _Step, change: Change) -> None:
     record = _record(state, change, reduced, proposal)
     if orphans:
         return _force(step, record)
+    beforehand = state.rules.scenario.validation.policy == "proactive" and state.round not in state.rules.forks
+    if beforehand and diff(reduced, proposal):
+        return _decide_beforehand(step, record, reduced, bool(lost))
     base = _way_back(state, change, proposal)
     if base is not None and _armed(state, record, base):
         return _begin_window(step, record, base, reduced)
@@ -316,6 +362,7 @@ def _record(state: RunState, change: Change, reduced: Configuration, proposal: C
         joined=delta.joined,
         left=delta.left,
         moved=tuple(client for client, _, _ in delta.moved),
+        proactive=bool(change.avoided),
         decision="not_validated",
         reason="",
     )
@@ -404,12 +451,15 @@ def _force(step: _Step, record: Reconfiguration) -> None:
     return None
 
 
-def _adopt_unvalidated(step: _Step, record: Reconfiguration, reduced: Configuration, forced: bool) -> None:
+def _adopt_unvalidated(
+    step: _Step, record: Reconfiguration, reduced: Configuration, forced: bool, *, reason: str = ""
+) -> None:
     state = step.state
     if not _fits(state, record.change_cost + record.round_cost_after):
         return _refuse(step, record, reduced, "the budget does not cover the change and one round after it")
     off = state.rules.scenario.validation.policy == "off"
-    reason = "validation is off" if off else "the budget buys no fewer rounds than before, so it is not validated"
+    unwatched = "validation is off" if off else "the budget buys no fewer rounds than before, so it is not validated"
+    reason = reason or unwatched
     if forced:
         reason = f"{', '.join(record.trigger.removed)} is gone"
     if state.window is not None:
@@ -418,10 +468,54 @@ def _adopt_unvalidated(step: _Step, record: Reconfiguration, reduced: Configurat
     return None
 
 
-def _refuse(step: _Step, record: Reconfiguration, reduced: Configuration, reason: str) -> None:
+def _decide_beforehand(step: _Step, record: Reconfiguration, reduced: Configuration, lost: bool) -> None:
+    """Make an optional change only if an improvement is predicted (policy proactive); nothing is watched."""
+    state = step.state
+    if state.rules.budget is None:
+        return _adopt_unvalidated(step, record, reduced, lost)
+    foresight = foresee(
+        [Row(row.round, row.accuracy, row.loss) for row in state.history],
+        trend=state.rules.scenario.validation.trend,
+        budget_left=state.rules.budget - state.spent,
+        change_cost=record.change_cost,
+        round_cost_before=record.round_cost_before,
+        round_cost_after=record.round_cost_after,
+        coverage_before=_coverage(state, reduced),
+        coverage_after=_coverage(state, record.configuration),
+    )
+    if foresight is None:
+        return _adopt_unvalidated(step, record, reduced, lost)
+    record = replace(
+        record,
+        proactive=True,
+        predicted_old=foresight.predicted_old,
+        predicted_new=foresight.predicted_new,
+        rounds_left_old=foresight.rounds_left_old,
+        rounds_left_new=foresight.rounds_left_new,
+    )
+    sentence = (
+        f"{foresight.predicted_new:.2f} % with the change ({foresight.rounds_left_new} rounds), "
+        f"{foresight.predicted_old:.2f} % without ({foresight.rounds_left_old} rounds)"
+    )
+    if not foresight.worthwhile:
+        return _refuse(step, record, reduced, f"no improvement is predicted: {sentence}", cause="proactive")
+    return _adopt_unvalidated(step, record, reduced, lost, reason=f"an improvement is predicted: {sentence}")
+
+
+def _coverage(state: RunState, configuration: Configuration) -> float:
+    """Labels that the members hold / labels that anybody holds; 1 where no labels are declared."""
+    nodes = state.infrastructure.nodes
+    everything = {label for node in nodes.values() for label, count in node.data.items() if count}
+    held = {label for i in configuration.clients for label, count in nodes[i].data.items() if count}
+    return len(held) / len(everything) if everything else 1.0
+
+
+def _refuse(
+    step: _Step, record: Reconfiguration, reduced: Configuration, reason: str, *, cause: str = "budget"
+) -> None:
     """Leave the pipeline as it is (less the nodes that are gone); nodes that wanted to join stay outside."""
-    idle = tuple(sorted(step.state.idle | {*record.joined}))
-    step.do(Reconfigured(replace(record, decision="refused", reason=f"budget: {reason}"), None, idle))
+    idle = tuple(sorted((step.state.idle | {*record.joined}) - {*reduced.parents, *reduced.aggregators}))
+    step.do(Reconfigured(replace(record, decision="refused", reason=f"{cause}: {reason}"), None, idle))
     step.deploy(reduced)
 
 

@@ -77,7 +77,7 @@ def planned_reconfiguration(record: Reconfiguration) -> dict[str, Any]:
     """A reconfiguration's plan and costs, without a decision."""
     return {
         "after_round": record.after_round,
-        "trigger": trigger(record.trigger),
+        "trigger": {**trigger(record.trigger), "proactive": record.proactive},
         "clusters": record.configuration.as_dict(),
         "aggregation_cost": number(record.aggregation_cost),
         "change_cost": number(record.change_cost),
@@ -116,7 +116,8 @@ def trigger(change: Change) -> dict[str, Any]:
         "removed": list(change.removed),
         "links": {i: {peer: number(cost) for peer, cost in links.items()} for i, links in change.links.items()},
         "data": {i: {str(label): n for label, n in data.items()} for i, data in change.data.items()},
-        "proactive": False,
+        "avoided": list(change.avoided),
+        "readmitted": list(change.readmitted),
     }
 
 

@@ -13,6 +13,7 @@ from aiotwin_nb.decision import policies, trends
 from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.planning.costs import cost_model, cost_models
 from aiotwin_nb.planning.strategies import strategies
+from aiotwin_nb.planning.utility import utilities
 from aiotwin_nb.registry import Registry
 
 
@@ -68,6 +69,9 @@ class NodeSpec(_Section):
     energy: Cost | None = Field(None, description="energy per round unit, from the original's CSV")
     partition: tuple[int, int] | None = Field(None, description="(partition id, number of partitions), likewise")
     speed: Positive | None = Field(None, description="training samples per second, for costs in seconds")
+    load: list[Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=list, description="load after round 1, 2, …, 0 to 1; the last value holds on"
+    )
     rates: dict[NodeId, Positive] = Field(default_factory=dict, description="MB per second to other nodes, likewise")
 
     def to_node(self) -> Node:
@@ -81,6 +85,7 @@ class NodeSpec(_Section):
             energy=self.energy,
             partition=self.partition,
             speed=self.speed,
+            load=tuple(self.load),
             rates=dict(self.rates),
         )
 
@@ -96,6 +101,7 @@ class NodeSpec(_Section):
             energy=node.energy,
             partition=node.partition,
             speed=node.speed,
+            load=list(node.load),
             rates=dict(node.rates),
         )
 
@@ -212,19 +218,41 @@ class ValidationSpec(_Section):
     arm: Literal["fewer_rounds", "always"] = "fewer_rounds"
 
 
+class OverloadSpec(_Section):
+    """When a node counts as about to be overloaded: its load, forecast some rounds ahead, reaches a threshold."""
+
+    threshold: float = Field(0.9, gt=0, le=1, description="load at which a node is overloaded, 0 to 1")
+    horizon: int = Field(3, ge=1, description="how many rounds ahead")
+    history: int = Field(5, ge=2, description="how many past rounds the forecast uses")
+
+
+class TriggersSpec(_Section):
+    """What makes the orchestrator act besides events: the forecast of an overload (null: nothing)."""
+
+    overload: OverloadSpec | None = None
+
+
+class DropSpec(_Section):
+    """The least useful clients leave the pipeline (the energy variant of the original system)."""
+
+    clients: int = Field(1, ge=1, description="how many")
+    utility: Annotated[str, _known(utilities)] = "dataset_share"
+
+
 class EventSpec(_Section):
-    """Something that happens after a round: nodes join or leave, link costs or data change."""
+    """Something that happens after a round: nodes join, leave or are dropped, link costs or data change."""
 
     after_round: int = Field(ge=1)
     add: list[NodeSpec] = Field(default_factory=list)
     remove: list[NodeId] = Field(default_factory=list)
     link: dict[NodeId, dict[NodeId, Cost]] = Field(default_factory=dict)
     data: dict[NodeId, dict[Samples, Samples]] = Field(default_factory=dict)
+    drop: DropSpec | None = None
 
     @model_validator(mode="after")
     def _something(self) -> EventSpec:
-        if not (self.add or self.remove or self.link or self.data):
-            raise ValueError("the event does nothing; give add, remove, link or data")
+        if not (self.add or self.remove or self.link or self.data or self.drop):
+            raise ValueError("the event does nothing; give add, remove, link, data or drop")
         return self
 
     def to_change(self) -> Change:
@@ -253,6 +281,7 @@ class Scenario(_Section):
     cost: CostSpec = CostSpec()
     objective: ObjectiveSpec = ObjectiveSpec()
     validation: ValidationSpec = ValidationSpec()
+    triggers: TriggersSpec = TriggersSpec()
     events: list[EventSpec] = Field(default_factory=list)
 
     @field_validator("model_size_mb", mode="before")
