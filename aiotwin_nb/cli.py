@@ -63,9 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _scenario_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "scenario", metavar="SCENARIO", help="a scenario file, the name of a lab, or - for stdin"
-    )
+    parser.add_argument("scenario", metavar="SCENARIO", help="a scenario file, the name of a lab, or - for stdin")
     parser.add_argument("--seed", type=int, help="instead of the scenario's")
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="PATH=VALUE", help="e.g. validation.window=3"

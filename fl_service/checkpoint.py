@@ -55,8 +55,11 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def load(path: Path) -> Checkpoint:
-    """Read a checkpoint; raises CheckpointError for a file that is missing, torn, changed or of another format."""
+def load(path: Path, expected: Mapping[str, Any] | None = None) -> Checkpoint:
+    """Read a checkpoint; raises CheckpointError for a file that is missing, torn, changed or of another format.
+
+    `expected`: what its fingerprint must have; a checkpoint of another run is refused, too.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             header = json.loads(file[_HEADER].tobytes())
@@ -67,6 +70,10 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} has checkpoint format {header.get('format')!r}; this version reads {_FORMAT}")
     if header.pop("digest", None) != _digest(header, blobs):
         raise CheckpointError(f"{path} was changed or is damaged (its digest does not fit); go on from an older one")
+    for key, value in (expected or {}).items():
+        found = header["fingerprint"].get(key)
+        if found != value:
+            raise CheckpointError(f"{path} is of a run with {key} {found!r}, not {value!r}")
     states = {node: _state_in(state, blobs) for node, state in header["states"].items()}
     model = _arrays_in(header["model"], blobs)
     return Checkpoint(header["round"], model, states, header["slots"], header["fingerprint"])

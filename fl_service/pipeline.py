@@ -12,7 +12,7 @@ from flwr.app import ArrayRecord, Context, Message
 
 from fl_service import aggregation, checkpoint
 from fl_service.client_app import make_client_app
-from fl_service.errors import CheckpointError, TaskError
+from fl_service.errors import TaskError
 from fl_service.grid import App, Call, InProcessGrid, Registry, one_after_another, perform
 from fl_service.hierarchy import ClientReport, GlobalAggregator, LocalAggregator
 from fl_service.records import to_arrays, to_record
@@ -39,6 +39,14 @@ def check_training(spec: TrainingSpec, clients: Sequence[ClientNode]) -> None:
         _strategy(spec, settings, tier)
     slots = Slots.of(settings, clients)
     make_task(spec, slots.count).check([slots.placed(node) for node in clients])
+
+
+def fingerprint(spec: TrainingSpec) -> dict[str, Any]:
+    """Return what makes two runs the same training: seed, task and strategies' names."""
+    s = spec.settings
+    names = {"global": spec.aggregation_global[0], "local": spec.aggregation_local[0]}
+    task = {"name": s.name, "model": s.model} if s.file is None else {"file": Path(s.file).name}
+    return {"seed": spec.seed, "task": task, "aggregation": names}
 
 
 def _strategy(spec: TrainingSpec, settings: TaskSettings, tier: str) -> Any:
@@ -124,18 +132,15 @@ class Pipeline:
         slots = self._slots.given if self._slots else {}
         count = self._slots.count if self._slots else 1
         states = self._registry.states()
-        fingerprint = self._fingerprint() | {"partitions": count}
-        checkpoint.save(checkpoint.Checkpoint(self._round, self._model, states, slots, fingerprint), path)
+        facts = fingerprint(self._spec) | {"partitions": count}
+        checkpoint.save(checkpoint.Checkpoint(self._round, self._model, states, slots, facts), path)
 
     def restore(self, path: Path, clients: Sequence[ClientNode], nodes: Iterable[str], plan: Plan) -> int:
         """Go on from a checkpoint instead of `start`; returns its round.
 
         Raises CheckpointError for a checkpoint of another run.
         """
-        saved = checkpoint.load(path)
-        for key, value in self._fingerprint().items():
-            if saved.fingerprint.get(key) != value:
-                raise CheckpointError(f"{path} is of a run with {key} {saved.fingerprint.get(key)!r}, not {value!r}")
+        saved = checkpoint.load(path, fingerprint(self._spec))
         slots = Slots.of(self._settings, clients)
         slots.count, slots.given = int(saved.fingerprint["partitions"]), dict(saved.slots)
         self._open(slots)
@@ -143,13 +148,6 @@ class Pipeline:
         self._registry.restore(dict(saved.states))
         self._model, self._round = saved.model, saved.round
         return saved.round
-
-    def _fingerprint(self) -> dict[str, Any]:
-        """Return what makes two runs the same training: seed, task and strategies' names."""
-        s = self._settings
-        names = {"global": self._spec.aggregation_global[0], "local": self._spec.aggregation_local[0]}
-        task = {"name": s.name, "model": s.model} if s.file is None else {"file": Path(s.file).name}
-        return {"seed": self._spec.seed, "task": task, "aggregation": names}
 
     # --- facts ------------------------------------------------------------------------------------------------------
 

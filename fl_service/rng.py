@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,26 @@ def derive_seed(run_seed: int, *names: str | int) -> int:
 def generator(run_seed: int, *names: str | int) -> np.random.Generator:
     """Return a counter-based generator (Philox) whose key derives from the names."""
     return np.random.Generator(np.random.Philox(key=int.from_bytes(_digest(run_seed, names)[:16], "big")))
+
+
+class Shuffler:
+    """Draws `generator(run_seed, *names).permutation(count)` in half the time; for one thread.
+
+    A new Philox generator gathers entropy from the system that its key then makes useless. Here one generator is kept
+    and put into the state that a new one has.
+    """
+
+    def __init__(self, run_seed: int) -> None:
+        self._seed = run_seed
+        self._philox = np.random.Philox(key=0)
+        self._generator = np.random.Generator(self._philox)
+        self._fresh: dict[str, Any] = dict(self._philox.state)
+
+    def permutation(self, count: int, *names: str | int) -> np.ndarray:
+        """Return the permutation of 0 … count − 1 that belongs to the names."""
+        self._fresh["state"]["key"] = np.frombuffer(_digest(self._seed, names)[15::-1], "<u8")
+        self._philox.state = self._fresh
+        return self._generator.permutation(count)
 
 
 def seed_everything(seed: int) -> None:

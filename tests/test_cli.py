@@ -44,9 +44,18 @@ def essence(summary):
 def test_plan_json_of_the_hands_on(capsys):
     assert main(["plan", "hands-on", "--json"]) == 0
     planned = json.loads(capsys.readouterr().out)
-    assert planned["initial"] == {"clusters": {"n2": ["n4", "n5", "n6"], "n3": ["n7", "n8"]}, "round_cost": 1320, "aggregation_cost": 990}
+    assert planned["initial"] == {
+        "clusters": {"n2": ["n4", "n5", "n6"], "n3": ["n7", "n8"]},
+        "round_cost": 1320,
+        "aggregation_cost": 990,
+    }
     (join,) = planned["reconfigurations"]
-    assert (join["aggregation_cost"], join["round_cost_after"], join["change_cost"], join["post_cost"]) == (1320, 1980, 165, 660)
+    assert (join["aggregation_cost"], join["round_cost_after"], join["change_cost"], join["post_cost"]) == (
+        1320,
+        1980,
+        165,
+        660,
+    )
     assert "decision" not in join
 
 
@@ -61,7 +70,16 @@ def test_only_json_on_standard_output_and_it_is_the_summary(undisturbed):
 
 def test_the_run_directory_holds_what_is_promised(undisturbed):
     path, summary = undisturbed
-    assert {p.name for p in path.iterdir()} >= {"scenario.yaml", "journal.jsonl", "inbox", "checkpoints", "wandb", "lock", "state.json", "summary.json"}
+    assert {p.name for p in path.iterdir()} >= {
+        "scenario.yaml",
+        "journal.jsonl",
+        "inbox",
+        "checkpoints",
+        "wandb",
+        "lock",
+        "state.json",
+        "summary.json",
+    }
     lines = [json.loads(line) for line in (path / "journal.jsonl").read_text().splitlines()]
     assert [line["seq"] for line in lines] == list(range(len(lines)))
     assert {"seq", "time", "type", "data", "checksum"} == set(lines[0])
@@ -109,7 +127,9 @@ def test_kill_9_at_a_random_moment_then_resume(undisturbed, tmp_path, trial):
     chance = random.Random(trial)
     arguments = ("run", "improvement", "--out", path, "--no-progress", *SHORT)
     for _ in range(3):  # killed, resumed and killed again, resumed
-        process = subprocess.Popen(command(*arguments), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command(*arguments), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         before = rounds_done(path)
         wait_for(lambda: process.poll() is not None or rounds_done(path) > before)  # noqa: B023
         time.sleep(chance.random() * 0.4)
@@ -129,7 +149,11 @@ def test_interrupt_stops_cleanly_and_can_be_resumed(undisturbed, tmp_path):
     _, summary = undisturbed
     path = tmp_path / "run"
     process = subprocess.Popen(
-        command("run", "improvement", "--out", path, *SHORT), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command("run", "improvement", "--out", path, *SHORT),
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     wait_for(lambda: rounds_done(path) > 3)
     process.send_signal(signal.SIGINT)

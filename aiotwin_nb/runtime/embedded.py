@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiotwin_nb.continuum import Infrastructure, Node
 from aiotwin_nb.errors import InvalidInput, RunFailed
@@ -16,31 +16,31 @@ from fl_service.errors import FLServiceError
 from fl_service.pipeline import Pipeline, RoundReport, check_training
 from fl_service.spec import ClientNode, Plan, TrainingSpec
 
+if TYPE_CHECKING:
+    from fl_service.stacked import StackedPipeline
+
 
 def validate_training(spec: TrainingSpec, infrastructure: Infrastructure) -> None:
     """Check task, data, strategies and every client before anything is started or written.
 
     Raises InvalidInput naming the field (such as ``nodes[n9].data``), its value and what is allowed.
     """
-    with _as_invalid_input():
+    with as_invalid_input():
         check_training(spec, _clients(infrastructure))
 
 
-class EmbeddedRuntime:
-    """Runtime in one process; `workers` ≥ 1 executes the clients in that many processes, with the same result."""
+class InProcessRuntime:
+    """A runtime around a pipeline that lives in this process."""
 
-    name = "embedded"
+    name: str
 
-    def __init__(self, spec: TrainingSpec, workers: int = 0) -> None:
-        if workers < 0:
-            raise InvalidInput(f"workers: {workers} is not allowed; it must be 0 (in process) or more")
-        with _as_invalid_input():
-            self._pipeline = Pipeline(spec, workers)
+    def __init__(self, pipeline: Pipeline | StackedPipeline) -> None:
+        self._pipeline = pipeline
 
     def start(self, infrastructure: Infrastructure, configuration: Configuration) -> RoundResult:
         """Bring up the pipeline and evaluate the untrained model: the result of round 0."""
         began = time.perf_counter()
-        with _as_invalid_input():
+        with as_invalid_input():
             report = self._pipeline.start(_clients(infrastructure), infrastructure.nodes, _plan(configuration))
         return _result(report, began)
 
@@ -75,8 +75,21 @@ class EmbeddedRuntime:
         self._pipeline.close()
 
 
+class EmbeddedRuntime(InProcessRuntime):
+    """Runtime in one process; `workers` ≥ 1 executes the clients in that many processes, with the same result."""
+
+    name = "embedded"
+
+    def __init__(self, spec: TrainingSpec, workers: int = 0) -> None:
+        if workers < 0:
+            raise InvalidInput(f"workers: {workers} is not allowed; it must be 0 (in process) or more")
+        with as_invalid_input():
+            super().__init__(Pipeline(spec, workers))
+
+
 @contextmanager
-def _as_invalid_input() -> Iterator[None]:
+def as_invalid_input() -> Iterator[None]:
+    """Raise the FL service's errors as InvalidInput."""
     try:
         yield
     except FLServiceError as error:
@@ -106,6 +119,6 @@ def _plan(configuration: Configuration) -> Plan:
 
 
 def _result(report: RoundReport, began: float) -> RoundResult:
-    clients = tuple(ClientResult(**asdict(client)) for client in report.clients)
+    clients = tuple(ClientResult(**vars(client)) for client in report.clients)
     quality, seconds = report.evaluation, time.perf_counter() - began
     return RoundResult(report.round, quality.accuracy, quality.loss, seconds, clients, dict(report.problems))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fl_service.errors import TaskError
-from fl_service.rng import derive_seed, generator
+from fl_service.rng import Shuffler, derive_seed
 from fl_service.spec import ClientNode, TaskSettings
 from fl_service.tasks import datasets, models, partition
 from fl_service.tasks.base import Arrays, Evaluation, FitConfig, FitResult
@@ -29,7 +29,7 @@ class ImageTask:
 
     def __init__(self, settings: TaskSettings, seed: int, *, download: bool | None = None) -> None:
         torch.set_num_threads(1)
-        self._settings, self._seed = settings, seed
+        self._settings, self._seed, self._shuffler = settings, seed, Shuffler(seed)
         self._data = datasets.load(settings.name, download=download)
         available = len(self._data.test_labels)
         if settings.test_samples is not None and settings.test_samples > available:
@@ -51,7 +51,7 @@ class ImageTask:
 
     def fit(self, arrays: Arrays, node: ClientNode, config: FitConfig) -> FitResult:
         """Train on a client's data; the optimiser starts afresh."""
-        images, labels = self._client_tensors(node)
+        images, labels = self.client_data(node)
         network = self._network
         network.load(arrays)
         network.module.train()
@@ -60,7 +60,8 @@ class ImageTask:
         losses: list[Tensor] = []
         for epoch in range(config.epochs):
             losses = []
-            for batch in self._batches(node.name, config, epoch, len(labels)):
+            order = torch.from_numpy(self.order(node.name, config.round, config.local_round, epoch, len(labels)))
+            for batch in torch.split(order, config.batch_size):
                 scores = network.module(images.index_select(0, batch))
                 loss = functional.cross_entropy(scores, labels.index_select(0, batch))
                 gradient = network.backward(loss)
@@ -83,11 +84,12 @@ class ImageTask:
         per_class = {int(label): _percent(right[true == label]) for label in np.unique(true)}
         return Evaluation(_percent(right), loss, per_class)
 
-    def _batches(self, name: str, config: FitConfig, epoch: int, samples: int) -> tuple[Tensor, ...]:
-        rng = generator(self._seed, "batches", name, config.round, config.local_round, epoch)
-        return torch.split(torch.from_numpy(rng.permutation(samples)), config.batch_size)
+    def order(self, name: str, round_number: int, local_round: int, epoch: int, samples: int) -> np.ndarray:
+        """Return the order in which a client goes through its samples in one epoch (from 0): a permutation of them."""
+        return self._shuffler.permutation(samples, "batches", name, round_number, local_round, epoch)
 
-    def _client_tensors(self, node: ClientNode) -> tuple[Tensor, Tensor]:
+    def client_data(self, node: ClientNode) -> tuple[Tensor, Tensor]:
+        """Return a client's training images (n, channels, height, width) as the network takes them, and labels (n,)."""
         known = self._prepared.get(node.name)
         if known is None or known[0] != node:
             chosen, labels = partition.select(node, self._data, self._settings.partition, self._seed)
