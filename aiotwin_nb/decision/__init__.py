@@ -1,11 +1,13 @@
 """What to keep: performance trends and reactive validation (pure)."""
 
-from aiotwin_nb.decision.trends import Fit, Row, Trend, fit_log, trends
+from aiotwin_nb.decision.trends import Fit, LogFit, Row, Trend, fit_log, trends
 from aiotwin_nb.decision.validation import (
     OBJECTIVES,
     Decision,
     Evidence,
+    Forecast,
     Future,
+    Judgement,
     Policy,
     Verdict,
     is_armed,
@@ -19,7 +21,10 @@ __all__ = [
     "Decision",
     "Evidence",
     "Fit",
+    "Forecast",
     "Future",
+    "Judgement",
+    "LogFit",
     "Policy",
     "Row",
     "Trend",

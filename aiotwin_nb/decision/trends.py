@@ -22,8 +22,25 @@ class Row(NamedTuple):
     loss: float
 
 
+class Fit(Protocol):
+    """A fitted trend; x is the round, up to conventions of the trend."""
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """The x of every row used."""
+
+    def at(self, x: float) -> float:
+        """Predicted accuracy in percent at x."""
+
+    def interval(self, x: float) -> tuple[float, float] | None:
+        """80 % prediction interval at x; None when there are too few rows for one."""
+
+    def first_x_reaching(self, accuracy: float) -> int | None:
+        """Smallest whole x ≥ 0 whose predicted accuracy is at least `accuracy`; None if the trend never gets there."""
+
+
 @dataclass(frozen=True)
-class Fit:
+class LogFit:
     """A fitted curve accuracy(x) = a + b·ln(x + 1).
 
     `points`: the x of every row used. `bounds`: predictions are clipped to this range, or None. `interval_width`:
@@ -64,7 +81,7 @@ class Fit:
         return value if self.bounds is None else min(max(value, self.bounds[0]), self.bounds[1])
 
 
-def fit_log(points: Sequence[tuple[float, float]], *, bounds: tuple[float, float] | None = None) -> Fit | None:
+def fit_log(points: Sequence[tuple[float, float]], *, bounds: tuple[float, float] | None = None) -> LogFit | None:
     """Least squares of accuracy = a + b·ln(x + 1) over (x, accuracy) points; None below two distinct points."""
     logs = [math.log(x + 1) for x, _ in points]
     if len(set(logs)) < 2:
@@ -76,7 +93,7 @@ def fit_log(points: Sequence[tuple[float, float]], *, bounds: tuple[float, float
     a = mean_y - b * mean_z
     residuals = math.fsum((y - a - b * z) ** 2 for z, (_, y) in zip(logs, points, strict=True))
     width = _student(n - 2) * math.sqrt(residuals / (n - 2)) if n > 2 else None
-    return Fit(a, b, tuple(x for x, _ in points), bounds, width)
+    return LogFit(a, b, tuple(x for x, _ in points), bounds, width)
 
 
 def _student(degrees: int) -> float:

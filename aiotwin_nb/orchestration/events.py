@@ -197,6 +197,15 @@ class Decided:
 
 
 @dataclass(frozen=True)
+class WindowExtended:
+    """The policy asked for one more round before it decides, and the budget covers it."""
+
+    index: int
+    evaluation_round: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class RoundStarted:
     """The next round begins."""
 
@@ -232,7 +241,17 @@ class CommandRejected:
 
 
 Observation = RunStarted | RoundFinished | CommandApplied | BoundaryReached | RunResumed
-Action = Planned | InfrastructureChanged | Charged | Deployed | Reconfigured | Decided | RoundStarted | RunEnded
+Action = (
+    Planned
+    | InfrastructureChanged
+    | Charged
+    | Deployed
+    | Reconfigured
+    | Decided
+    | WindowExtended
+    | RoundStarted
+    | RunEnded
+)
 Note = CommandReceived | CommandRejected
 Event = Observation | Action | Note
 
