@@ -6,16 +6,21 @@ compare` does; the question is what the orchestrator itself asks, from the journ
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from aiotwin_nb.api import training_spec
+from aiotwin_nb.bench.rehearsal import Rehearsal
 from aiotwin_nb.decision import Verdict
 from aiotwin_nb.orchestration.compare import LAST_EVALUATIONS
 from aiotwin_nb.orchestration.events import Event, RoundFinished
 from aiotwin_nb.orchestration.loop import Orchestrator
+from aiotwin_nb.orchestration.ports import Runtime
 from aiotwin_nb.orchestration.question import question
 from aiotwin_nb.orchestration.state import Rules, RunState, evolve
 from aiotwin_nb.orchestration.store import MemoryStore
@@ -43,18 +48,24 @@ class Case:
 def run_case(scenario: Scenario, extensions: Sequence[int] = (0,)) -> Case | None:
     """Run both branches; None when the event leads to no decision (nothing changed, or the budget refuses it).
 
-    `extensions`: the extra window rounds for which the revert is run and the question recorded.
+    `extensions`: the extra window rounds for which the revert is run; questions are recorded up to the most of them.
     """
-    kept_state, kept_events = _run(scenario, "kept")
-    record = kept_state.reconfigurations[0] if kept_state.reconfigurations else None
-    if record is None or record.decision != "kept" or kept_state.status != "finished":
-        return None
-    questions = _questions(kept_state.rules, kept_events, max(extensions))
-    reverted = {}
-    for extra in extensions:
-        state, _ = _run(_with_window(scenario, scenario.validation.window + extra), "reverted")
-        if extra in questions and state.reconfigurations[0].decision == "reverted":
-            reverted[extra] = final_accuracy(state)
+    from aiotwin_nb.runtime.stacked import StackedRuntime
+
+    first = scenario.events[0].after_round + scenario.validation.window
+    with TemporaryDirectory() as folder:
+        runtime = Rehearsal(StackedRuntime(training_spec(scenario)), Path(folder), [first + e for e in extensions])
+        kept, events = _run(scenario, "kept", runtime)
+        record = kept.reconfigurations[0] if kept.reconfigurations else None
+        if record is None or record.decision != "kept" or kept.status != "finished":
+            return None
+        questions = _questions(kept.rules, events, max(extensions))
+        reverted = {}
+        for extra in extensions:
+            longer = _with_window(scenario, scenario.validation.window + extra)
+            state, _ = _run(longer, "reverted", runtime)
+            if extra in questions and state.reconfigurations[0].decision == "reverted":
+                reverted[extra] = final_accuracy(state)
     if 0 not in reverted:
         return None
     return Case(
@@ -63,7 +74,7 @@ def run_case(scenario: Scenario, extensions: Sequence[int] = (0,)) -> Case | Non
         seed=scenario.seed,
         window=scenario.validation.window,
         questions=questions,
-        kept=final_accuracy(kept_state),
+        kept=final_accuracy(kept),
         reverted=reverted,
     )
 
@@ -78,13 +89,11 @@ def _with_window(scenario: Scenario, rounds: int) -> Scenario:
     return scenario.model_copy(update={"validation": validation})
 
 
-def _run(scenario: Scenario, verdict: Verdict) -> tuple[RunState, list[Event]]:
-    from aiotwin_nb.runtime.stacked import StackedRuntime
-
+def _run(scenario: Scenario, verdict: Verdict, runtime: Runtime) -> tuple[RunState, list[Event]]:
     forks = {event.after_round: verdict for event in scenario.events}
     rules = replace(Rules.of(scenario), forks=forks, returning=True)
     store = MemoryStore()
-    state = Orchestrator(rules, StackedRuntime(training_spec(scenario)), store, NullTracker()).run("bench")
+    state = Orchestrator(rules, runtime, store, NullTracker()).run("bench")
     return state, store.events
 
 
@@ -99,6 +108,32 @@ def _questions(rules: Rules, events: Sequence[Event], extra_rounds: int) -> dict
             if 0 <= extra <= extra_rounds:
                 found[extra] = plain(question(state, window))
     return found
+
+
+def is_held_out(seed: int) -> bool:
+    """Odd numbers are held out for scoring; even ones are for training."""
+    return seed % 2 == 1
+
+
+def load_cases(path: Path) -> list[Case]:
+    """Return the cases of a file, or of all files cases-*.jsonl of a folder."""
+    files = sorted(path.glob("cases-*.jsonl")) if path.is_dir() else [path]
+    return [case for file in files for line in file.read_text().splitlines() if (case := from_json(line))]
+
+
+def to_json(case: Case | None, number: int) -> str:
+    """Return a case as a line of JSON; also that a number gave no decision, so that it need not be run again."""
+    return json.dumps({"seed": number} if case is None else asdict(case))
+
+
+def from_json(line: str) -> Case | None:
+    """Return the case of a line, None where there was no decision."""
+    raw = json.loads(line)
+    if "kept" not in raw:
+        return None
+    for key in ("questions", "reverted"):  # JSON has made text of the extra rounds
+        raw[key] = {int(extra): value for extra, value in raw[key].items()}
+    return Case(**raw)
 
 
 def plain(asked: dict[str, Any]) -> dict[str, Any]:

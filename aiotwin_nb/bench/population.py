@@ -1,7 +1,7 @@
 """A seeded population of scenarios with one event each: a node joins or leaves, or links change and nodes move.
 
 Every scenario is a function of (data set, number). What varies: who holds which labels, what the joining node brings
-(useful, redundant, mislabelled, tiny), link costs, learning rate, budget, event round, epochs, local rounds, window.
+(useful, rich, redundant, mislabelled, tiny), link costs, learning rate, budget, event round, epochs, local rounds, window.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aiotwin_nb.scenario import Scenario
 
 LABELS = range(10)
 KINDS = (
-    "join-useful", "join-useful", "join-useful", "join-redundant", "join-redundant", "join-mislabelled",
+    "join-useful", "join-useful", "join-useful", "join-rich", "join-redundant", "join-redundant", "join-mislabelled",
     "join-mislabelled", "join-mixed", "join-mixed", "join-tiny", "leave", "leave", "move", "move",
 )  # fmt: skip
 
@@ -131,6 +131,8 @@ def _newcomer(
         brought = rng.sample(labels, rng.randint(1, 6))
     else:
         brought = rng.sample(known, rng.randint(2, 5))
+    if kind == "join-rich":  # nothing new, but more of it than all others have
+        brought, count = rng.sample(known, min(len(known), rng.randint(4, 8))), min(samples * rng.randint(3, 6), 120)
     if kind == "join-tiny":
         brought, count = brought + unseen[:1], rng.randint(2, 6)
     if kind == "join-mislabelled":

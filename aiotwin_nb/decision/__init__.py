@@ -1,5 +1,6 @@
 """What to keep: performance trends and reactive validation (pure)."""
 
+from aiotwin_nb.decision import default as _default  # noqa: F401 - registers the policy
 from aiotwin_nb.decision.trends import Fit, LogFit, Row, Trend, fit_log, trends
 from aiotwin_nb.decision.validation import (
     OBJECTIVES,

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from aiotwin_nb.decision import curves
+from aiotwin_nb.decision.curves import student
 from aiotwin_nb.registry import Registry
 
 
@@ -92,15 +94,8 @@ def fit_log(points: Sequence[tuple[float, float]], *, bounds: tuple[float, float
     b = math.fsum((z - mean_z) * (y - mean_y) for z, (_, y) in zip(logs, points, strict=True)) / spread
     a = mean_y - b * mean_z
     residuals = math.fsum((y - a - b * z) ** 2 for z, (_, y) in zip(logs, points, strict=True))
-    width = _student(n - 2) * math.sqrt(residuals / (n - 2)) if n > 2 else None
+    width = student(n - 2) * math.sqrt(residuals / (n - 2)) if n > 2 else None
     return LogFit(a, b, tuple(x for x, _ in points), bounds, width)
-
-
-def _student(degrees: int) -> float:
-    """Two-sided 80 % quantile of Student's t."""
-    from scipy.special import stdtrit  # imported late: scipy costs start-up time that plain planning need not pay
-
-    return float(stdtrit(degrees, 0.9))
 
 
 class Trend(Protocol):
@@ -139,5 +134,47 @@ class _Log:
     window = before
 
 
+@dataclass(frozen=True)
+class _Curve:
+    """A family of curves on the rows of trained models, x = round on both sides."""
+
+    family: curves.Family
+
+    def before(self, rows: Sequence[Row]) -> Fit | None:
+        return curves.fit_curve(self.family, _trained(rows))
+
+    window = before
+
+
+class _Average:
+    """The mean of log, power, inverse exponential and logit-log, each clipped to 0–100."""
+
+    families = (curves.LOG, curves.POWER, curves.EXPONENTIAL, curves.LOGIT_LOG)
+
+    def before(self, rows: Sequence[Row]) -> Fit | None:
+        fits = [curves.fit_curve(family, _trained(rows)) for family in self.families]
+        known = tuple(fit for fit in fits if fit is not None)
+        return curves.AverageFit(known) if len(known) == len(fits) else None
+
+    window = before
+
+
+class _Loss:
+    """Extrapolates the loss and maps it to accuracy by the relation that the run itself has shown between the two."""
+
+    def before(self, rows: Sequence[Row]) -> Fit | None:
+        return curves.fit_loss([(row.round, row.accuracy, row.loss) for row in rows if row.round > 0])
+
+    window = before
+
+
+def _trained(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    return [(row.round, row.accuracy) for row in rows if row.round > 0]
+
+
 trends.register("log")(_Log())
 trends.register("log_original")(_LogOriginal())
+for _family in (curves.POWER, curves.EXPONENTIAL, curves.LOGIT_LOG):
+    trends.register(_family.name)(_Curve(_family))
+trends.register("average")(_Average())
+trends.register("loss")(_Loss())
