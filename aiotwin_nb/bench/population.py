@@ -101,7 +101,9 @@ def _event(
     link = round(math.exp(rng.uniform(math.log(20), math.log(260))))
     links = {"n1": link + 50, "n2": link + 20, "n3": link}
     if kind == "leave":
-        node = _newcomer(rng, rng.choice(("join-useful", "join-redundant", "join-mislabelled")), labels, samples, clients)
+        node = _newcomer(
+            rng, rng.choice(("join-useful", "join-redundant", "join-mislabelled")), labels, samples, clients
+        )
         return {"remove": ["n12"]}, [{**node, "links": links}]
     return {"add": [{**_newcomer(rng, kind, labels, samples, clients), "links": links}]}, []
 

@@ -52,7 +52,7 @@ def default(evidence: Evidence) -> Judgement:
 
 def forecasts(model: Model, known: dict[str, float], difference: float) -> tuple[Forecast, Forecast]:
     """Return the forecasts of the old and of the new future, `difference` apart where the bounds 0–100 allow."""
-    mean = known["level"] + (model.old.predict(known) + model.new.predict(known)) / 2
+    mean = known["level"] + model.mean.predict(known)
     old_half = model.factor_old * math.exp(model.spread_old.predict(known))
     new_half = model.factor_new * math.exp(model.spread_new.predict(known))
     return _forecast(mean - difference / 2, old_half), _forecast(mean + difference / 2, new_half)
@@ -67,7 +67,7 @@ def worth_of_a_round(
     z = abs(difference) / moves
     value = moves * _NORMAL.pdf(z) - abs(difference) * _NORMAL.cdf(-z)
     left = max(evidence.old.rounds_left or 0, 1)
-    gain_per_round = max(model.old.predict(known), 0.0) / left
+    gain_per_round = max(model.mean.predict(known) - difference / 2, 0.0) / left
     price = float(evidence.new.round_cost / evidence.old.round_cost)
     return value, _NORMAL.cdf(-difference / deviation) * price * gain_per_round
 

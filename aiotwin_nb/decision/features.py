@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from aiotwin_nb.decision.validation import Evidence
 
 UNKNOWN = math.nan
+_FAMILIES = (curves.LOG, curves.POWER, curves.EXPONENTIAL, curves.LOGIT_LOG)
+CURVE_FEATURES = (
+    "level", "gain", "surprise", "first_step", "slope_before", "slope_window", "slope_late", "slope_all", "noise",
+    "loss", "loss_gain", "loss_first_step", "loss_slope", "loss_slope_before", "rounds_before", "rounds_window",
+    "horizon_old", "horizon_new", "price", *(f"{f.name}_{side}" for f in _FAMILIES for side in ("old", "new", "all")),
+)  # fmt: skip
 _TAIL = 5  # rows that make up "lately"
 Labels = Mapping[str, Mapping[int, int]]
 
@@ -60,7 +66,7 @@ def _of_curves(evidence: Evidence) -> dict[str, float]:
         "horizon_new": math.log((now + left_new + 1) / (now + 1)),
         "price": math.log(float(evidence.new.round_cost / evidence.old.round_cost)),
     }
-    for family in (curves.LOG, curves.POWER, curves.EXPONENTIAL, curves.LOGIT_LOG):
+    for family in _FAMILIES:
         found[f"{family.name}_old"] = _forecast(family, before, now + left_old) - level_new
         found[f"{family.name}_new"] = _forecast(family, window, now + left_new) - level_new
         found[f"{family.name}_all"] = _forecast(family, everything, now + left_new) - level_new
@@ -131,7 +137,16 @@ def _totals(labels: Labels) -> dict[int, float]:
 
 
 def _of_labels(new: Any, old: Any, classes: int | None) -> dict[str, float]:
-    names = ("coverage_new", "coverage_old", "evenness_new", "evenness_old", "share_joined", "share_left", "thin_new")
+    names = (
+        "coverage_new",
+        "coverage_old",
+        "evenness_new",
+        "evenness_old",
+        "share_joined",
+        "share_left",
+        "more",
+        "thin_new",
+    )
     if not new or not old:
         return dict.fromkeys(names, UNKNOWN)
     total_new, total_old = _totals(new), _totals(old)
@@ -145,6 +160,7 @@ def _of_labels(new: Any, old: Any, classes: int | None) -> dict[str, float]:
         "evenness_old": _evenness(total_old, count),
         "share_joined": sum(sum(new[c].values()) for c in new.keys() - old.keys()) / samples_new,
         "share_left": sum(sum(old[c].values()) for c in old.keys() - new.keys()) / samples_old,
+        "more": math.log(samples_new / samples_old),
         "thin_new": min(gained, default=1.0),  # a class with few samples is hardly learnt
     }
 

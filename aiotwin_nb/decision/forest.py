@@ -43,23 +43,23 @@ def _leaf(tree: Tree, row: Sequence[float]) -> float:
 class Model:
     """What the default policy has learned.
 
-    `difference`: final accuracy kept − reverted; `old`, `new`: what each gains on the present level; all in points.
-    `spread_*`: ln of the expected absolute error of each. `factor_*`: half of an 80 % interval / that expected error.
+    `difference`: final accuracy kept − reverted; `mean`: the mean of both, above the present level; all in points.
+    `spread_*`: ln of the expected absolute error. `factor_*`: half of an 80 % interval / that expected error.
     `learning`: share of the difference's error variance that one more round in the window removes.
     """
 
     difference: Forest
-    old: Forest
-    new: Forest
+    mean: Forest
     spread_difference: Forest
     spread_old: Forest
     spread_new: Forest
+    factor_difference: float
     factor_old: float
     factor_new: float
     learning: float
 
 
-FORESTS = ("difference", "old", "new", "spread_difference", "spread_old", "spread_new")
+FORESTS = ("difference", "mean", "spread_difference", "spread_old", "spread_new")
 
 
 @cache
@@ -75,4 +75,4 @@ def model_from_json(raw: Mapping[str, Any]) -> Model:
     forests = {
         name: Forest(names, raw[name]["start"], raw[name]["scale"], tuple(raw[name]["trees"])) for name in FORESTS
     }
-    return Model(**forests, **{key: raw[key] for key in ("factor_old", "factor_new", "learning")})
+    return Model(**forests, **{key: raw[key] for key in ("factor_difference", "factor_old", "factor_new", "learning")})

@@ -230,9 +230,7 @@ def _finished(state: RunState, event: RoundFinished) -> RunState:
 
 def _extended(state: RunState, event: WindowExtended) -> RunState:
     assert state.window is not None, "only an open window can be extended"
-    pending = replace(
-        state.reconfigurations[event.index], evaluation_round=event.evaluation_round, reason=event.reason
-    )
+    pending = replace(state.reconfigurations[event.index], evaluation_round=event.evaluation_round, reason=event.reason)
     records = (*state.reconfigurations[: event.index], pending, *state.reconfigurations[event.index + 1 :])
     return replace(
         state, reconfigurations=records, window=replace(state.window, evaluation_round=event.evaluation_round)
