@@ -1,4 +1,4 @@
-"""`aiotwin bench decisions`: run a population's branches, let every policy decide, score them, write CSV and picture."""
+"""`aiotwin bench decisions`: run a population's branches, let every policy decide, score them, write the results."""
 
 from __future__ import annotations
 
@@ -134,12 +134,12 @@ def as_text(results: dict[str, Any]) -> str:
         lines.append("")
     if results["recorded"]:
         lines.append("recorded cluster runs (CIFAR-10; nothing tuned on them): predicted and real final accuracy")
-    for row in results["recorded"]:
-        if row["predicted"] is not None:
-            lines.append(
-                f"{row['run']} {row['method']:24} {row['future']}: {row['predicted']:6.2f} "
-                f"(real {row['happened']:.2f}, error {row['error']:+.2f}) {row['decision']}"
-            )
+    lines += [
+        f"{row['run']} {row['method']:24} {row['future']}: {row['predicted']:6.2f} "
+        f"(real {row['happened']:.2f}, error {row['error']:+.2f}) {row['decision']}"
+        for row in results["recorded"]
+        if row["predicted"] is not None
+    ]
     return "\n".join([*lines, *results["notes"]])
 
 

@@ -1,13 +1,15 @@
 """A seeded population of scenarios with one event each: a node joins or leaves, or links change and nodes move.
 
 Every scenario is a function of (data set, number). What varies: who holds which labels, what the joining node brings
-(useful, rich, redundant, mislabelled, tiny), link costs, learning rate, budget, event round, epochs, local rounds, window.
+(useful, rich, redundant, mislabelled, tiny), link costs, learning rate, budget, event round, epochs, local rounds and
+window.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,11 +86,11 @@ def _clients(rng: random.Random, labels: list[int], samples: int) -> list[dict[s
         held = rng.sample(known, rng.randint(4, len(known))) if wide else chunks[index % 3]
         near_n2 = index < 3
         links = {"n1": 120, "n2": 20 if near_n2 else 60, "n3": 60 if near_n2 else 20}
-        clients.append(_client(f"n{4 + index}", links, {label: samples for label in held}))
+        clients.append(_client(f"n{4 + index}", links, dict.fromkeys(held, samples)))
     return clients
 
 
-def _client(name: str, links: dict[str, float], data: dict[int, int]) -> dict[str, Any]:
+def _client(name: str, links: Mapping[str, float], data: Mapping[int, int]) -> dict[str, Any]:
     return {"id": name, "role": "client", "links": links, "data": data}
 
 
@@ -140,5 +142,5 @@ def _newcomer(
     if kind == "join-mislabelled":
         brought += unseen[: rng.choice((0, 0, 1))]
         noise = {"kind": rng.choice(("shift", "random")), "share": rng.choice((0.3, 0.5, 0.7, 1.0))}
-    node = _client("n12", {}, {label: count for label in dict.fromkeys(brought)})
+    node = _client("n12", {}, dict.fromkeys(dict.fromkeys(brought), count))
     return {**node, "label_noise": noise}

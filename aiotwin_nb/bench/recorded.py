@@ -35,11 +35,12 @@ def forecasts(folder: Path, trends: tuple[str, ...] = ("log_original", "log", "a
         if not (folder / run / "rva.csv").is_file():
             continue
         asked = recorded_question(folder / run)
-        for name, changes in (
-            ("default, rows alone", {"policy": "default", "context": None}),
-            ("default, labels known", {"policy": "default"}),
-            *((f"rva, {trend}", {"policy": "rva", "trend": trend}) for trend in trends),
-        ):
+        methods: dict[str, dict[str, Any]] = {
+            "default, rows alone": {"policy": "default", "context": None},
+            "default, labels known": {"policy": "default"},
+            **{f"rva, {trend}": {"policy": "rva", "trend": trend} for trend in trends},
+        }
+        for name, changes in methods.items():
             decision = validate(**{**asked, **changes})
             for future, predicted, interval, happened in (
                 ("old", decision.predicted_old, decision.interval_old, finals[0]),

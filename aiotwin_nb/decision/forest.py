@@ -61,6 +61,8 @@ class Model:
 
 FORESTS = ("difference", "mean", "spread_difference", "spread_old", "spread_new")
 
+NUMBERS = ("factor_difference", "factor_old", "factor_new", "learning")
+
 
 @cache
 def load_model() -> Mapping[str, Model]:
@@ -72,7 +74,7 @@ def load_model() -> Mapping[str, Model]:
 def model_from_json(raw: Mapping[str, Any]) -> Model:
     """Build a model from its JSON form."""
     names = tuple(raw["features"])
-    forests = {
+    grown: dict[str, Any] = {
         name: Forest(names, raw[name]["start"], raw[name]["scale"], tuple(raw[name]["trees"])) for name in FORESTS
     }
-    return Model(**forests, **{key: raw[key] for key in ("factor_difference", "factor_old", "factor_new", "learning")})
+    return Model(**grown, **{name: raw[name] for name in NUMBERS})
