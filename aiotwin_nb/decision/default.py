@@ -19,7 +19,7 @@ import math
 from statistics import NormalDist
 
 from aiotwin_nb.decision.features import features
-from aiotwin_nb.decision.forest import Model, load_model
+from aiotwin_nb.decision.forest import BEND, Model, load_model
 from aiotwin_nb.decision.validation import Evidence, Forecast, Judgement, Verdict, policies, rva
 
 _NORMAL = NormalDist()
@@ -36,7 +36,7 @@ def default(evidence: Evidence) -> Judgement:
         return Judgement(*rva(evidence))  # the forests know budgets only
     known = features(evidence)
     model = load_model()["context" if evidence.context and evidence.context.get("labels") else "rows"]
-    difference = model.difference.predict(known)
+    difference = BEND * math.sinh(model.difference.predict(known))
     old, new = forecasts(model, known, difference)
     sentence = (
         f"the new configuration is predicted to end at {_text(new)} ({evidence.new.rounds_left} rounds left), "

@@ -174,7 +174,7 @@ def _evenness(totals: Mapping[int, float], count: int) -> float:
 
 def _of_classes(new: Any, old: Any, per_class: Mapping[int, Mapping[int, float]], start: int) -> dict[str, float]:
     """Accuracy by class: what a revert or a keep would forget, and what has become of the classes the node declares."""
-    names = ("at_stake", "forgotten", "change_joined", "change_others", "change_left", "spread_classes", "wave")
+    names = ("at_stake", "forgotten", "change_joined", "change_left", "change_others", "spread_classes", "wave")
     rounds = sorted(per_class)
     past = [r for r in rounds if r <= start][-2:]
     recent = [r for r in rounds if r > start][-2:]

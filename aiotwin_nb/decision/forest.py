@@ -43,7 +43,8 @@ def _leaf(tree: Tree, row: Sequence[float]) -> float:
 class Model:
     """What the default policy has learned.
 
-    `difference`: final accuracy kept − reverted; `mean`: the mean of both, above the present level; all in points.
+    `difference`: asinh(d / 3) of d = final accuracy kept − reverted: large differences are compressed, so that the small
+    ones, on which decisions turn, count. `mean`: the mean of both accuracies above the present level. All in points.
     `spread_*`: ln of the expected absolute error. `factor_*`: half of an 80 % interval / that expected error.
     `learning`: share of the difference's error variance that one more round in the window removes.
     """
@@ -59,6 +60,7 @@ class Model:
     learning: float
 
 
+BEND = 3.0  # points; differences well below it are not compressed
 FORESTS = ("difference", "mean", "spread_difference", "spread_old", "spread_new")
 
 NUMBERS = ("factor_difference", "factor_old", "factor_new", "learning")
