@@ -66,16 +66,17 @@ class Table:
 
 def train(table: Table) -> dict[str, Any]:
     """Fit forecasts, and their errors as cross-validation shows them; returns the model's JSON form."""
+    trends = table.x[:, table.names.index("trends")]
     difference, mean = table.new - table.old, (table.new + table.old) / 2
     bent = np.arcsinh(difference / BEND)
-    unseen_difference, unseen_mean = BEND * np.sinh(out_of_fold(table, bent)), out_of_fold(table, mean)
+    unseen_difference, unseen_mean = BEND * np.sinh(out_of_fold(table, bent)), trends + out_of_fold(table, mean - trends)
     errors = {
         "difference": difference - unseen_difference,
         "old": table.old - (unseen_mean - unseen_difference / 2),
         "new": table.new - (unseen_mean + unseen_difference / 2),
     }
     model: dict[str, Any] = {"features": table.names, "learning": LEARNING}
-    for name, target in (("difference", bent), ("mean", mean)):
+    for name, target in (("difference", bent), ("mean", mean - trends)):
         model[name] = forest_json(_forest().fit(table.x, target))
     for name, error in errors.items():
         size = np.log(np.abs(error) + _LEAST_ERROR)

@@ -44,18 +44,23 @@ def default(evidence: Evidence) -> Judgement:
     )
     value, cost = worth_of_a_round(model, known, difference, evidence)
     if value > cost and (evidence.context or {}).get("extra_rounds_left", 0) > 0:
-        gain = f"one more round is worth {value:.2f} points and costs {cost:.2f}"
-        return Judgement("undecided", f"{sentence}; {gain}", old, new, extend=True)
+        worth = f"one more round is worth {value:.2f} points and costs {cost:.2f}"
+        return Judgement("undecided", f"{sentence}; {worth}", old, new, extend=True)
     verdict: Verdict = "reverted" if difference < 0 else "kept"
     return Judgement(verdict, sentence, old, new)
 
 
 def forecasts(model: Model, known: dict[str, float], difference: float) -> tuple[Forecast, Forecast]:
     """Return the forecasts of the old and of the new future, `difference` apart where the bounds 0–100 allow."""
-    mean = known["level"] + model.mean.predict(known)
+    mean = known["level"] + gain(model, known)
     old_half = model.factor_old * math.exp(model.spread_old.predict(known))
     new_half = model.factor_new * math.exp(model.spread_new.predict(known))
     return _forecast(mean - difference / 2, old_half), _forecast(mean + difference / 2, new_half)
+
+
+def gain(model: Model, known: dict[str, float]) -> float:
+    """Return what both futures gain on the present level, on average, in points."""
+    return known["trends"] + model.mean.predict(known)
 
 
 def worth_of_a_round(
@@ -67,7 +72,7 @@ def worth_of_a_round(
     z = abs(difference) / moves
     value = moves * _NORMAL.pdf(z) - abs(difference) * _NORMAL.cdf(-z)
     left = max(evidence.old.rounds_left or 0, 1)
-    gain_per_round = max(model.mean.predict(known) - difference / 2, 0.0) / left
+    gain_per_round = max(gain(model, known) - difference / 2, 0.0) / left
     price = float(evidence.new.round_cost / evidence.old.round_cost)
     return value, _NORMAL.cdf(-difference / deviation) * price * gain_per_round
 

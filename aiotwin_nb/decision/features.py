@@ -24,6 +24,7 @@ CURVE_FEATURES = (
     "level", "gain", "surprise", "first_step", "slope_before", "slope_window", "slope_late", "slope_all", "noise",
     "loss", "loss_gain", "loss_first_step", "loss_slope", "loss_slope_before", "rounds_before", "rounds_window",
     "horizon_old", "horizon_new", "price", *(f"{f.name}_{side}" for f in _FAMILIES for side in ("old", "new", "all")),
+    "trends",
 )  # fmt: skip
 _TAIL = 5  # rows that make up "lately"
 Labels = Mapping[str, Mapping[int, int]]
@@ -70,6 +71,9 @@ def _of_curves(evidence: Evidence) -> dict[str, float]:
         found[f"{family.name}_old"] = _forecast(family, before, now + left_old) - level_new
         found[f"{family.name}_new"] = _forecast(family, window, now + left_new) - level_new
         found[f"{family.name}_all"] = _forecast(family, everything, now + left_new) - level_new
+    gains = [found[f"{family.name}_{side}"] for family in _FAMILIES for side in ("old", "new", "all")]
+    known = [gain for gain in gains if gain == gain]
+    found["trends"] = fmean(known) if known else 0.0
     return found
 
 
