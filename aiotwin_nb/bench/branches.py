@@ -52,9 +52,10 @@ def run_case(scenario: Scenario, extensions: Sequence[int] = (0,)) -> Case | Non
     """
     from aiotwin_nb.runtime.stacked import StackedRuntime
 
-    first = scenario.events[0].after_round + scenario.validation.window
+    begin = scenario.events[0].after_round
+    forks = [begin, *(begin + scenario.validation.window + extra for extra in extensions)]  # refused, or reverted
     with TemporaryDirectory() as folder:
-        runtime = Rehearsal(StackedRuntime(training_spec(scenario)), Path(folder), [first + e for e in extensions])
+        runtime = Rehearsal(StackedRuntime(training_spec(scenario)), Path(folder), forks)
         kept, events = _run(scenario, "kept", runtime)
         record = kept.reconfigurations[0] if kept.reconfigurations else None
         if record is None or record.decision != "kept" or kept.status != "finished":

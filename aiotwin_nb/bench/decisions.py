@@ -16,7 +16,7 @@ from aiotwin_nb.bench.scoring import METHODS, Outcome, decide, interpolated, sum
 from aiotwin_nb.errors import AIoTwinError, InvalidInput
 
 EXTENSIONS = (0, 3)
-SEEDS = {"digits": range(600), "fashion_mnist": range(240)}
+SEEDS = {"digits": range(540), "fashion_mnist": range(260)}
 QUICK_SEEDS = {"digits": range(1, 60, 2), "fashion_mnist": range(1, 12, 2)}
 RECORDED = Path("../shared/reference/icmlcn")
 

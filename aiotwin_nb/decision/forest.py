@@ -43,7 +43,7 @@ def _leaf(tree: Tree, row: Sequence[float]) -> float:
 class Model:
     """What the default policy has learned.
 
-    `difference`: asinh(d / 3) of d = final accuracy kept − reverted: large differences are compressed, so that the small
+    `difference`: asinh(d / 3) of d = final accuracy kept − reverted: large differences are compressed, so that small
     ones, on which decisions turn, count. `mean`: the mean of both accuracies less what the trends say of it (features
     level + trends), so that it carries over to data sets that learn slower. All in points.
     `spread_*`: ln of the expected absolute error. `factor_*`: half of an 80 % interval / that expected error.

@@ -108,4 +108,6 @@ def test_a_tiny_benchmark_writes_its_results(tmp_path):
     assert "always_keep" in decisions.as_text(results)
     assert {p.name for p in tmp_path.iterdir()} >= {"decisions-summary.csv", "decisions-cases.csv", "decisions.png"}
     again = decisions.bench_decisions(seeds=range(1, 6, 2), data_sets=["digits"], out=tmp_path, recorded_runs=tmp_path)
-    assert again["data_sets"]["digits"]["always_keep"]["cases"] == results["data_sets"]["digits"]["always_keep"]["cases"]
+    assert (
+        again["data_sets"]["digits"]["always_keep"]["cases"] == results["data_sets"]["digits"]["always_keep"]["cases"]
+    )

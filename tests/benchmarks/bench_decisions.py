@@ -24,7 +24,10 @@ def misses(data_set: str, methods: dict[str, Any]) -> list[str]:
         (ours["mean_regret"] <= 0.5, f"mean regret {ours['mean_regret']:.2f}, target 0.5"),
         (0.75 <= ours["coverage"] <= 0.9, f"80 % intervals cover {ours['coverage']:.0%}, target 75–90 %"),
         *(
-            (ours["right"] >= methods[name]["right"], f"behind {name}: {ours['right']:.1%} < {methods[name]['right']:.1%}")
+            (
+                ours["right"] >= methods[name]["right"],
+                f"behind {name}: {ours['right']:.1%} < {methods[name]['right']:.1%}",
+            )
             for name in BASELINES
         ),
     ]

@@ -84,7 +84,9 @@ def test_too_few_rounds_are_undecided_and_no_number(before, window):
 def test_it_extends_only_while_rounds_are_left():
     """Near a tie, one more round is worth something; with none left, it decides."""
     asked = [
-        validate(BEFORE, [(r, LEVEL + gain * (r - 10), 0.9) for r in range(11, 16)], **MONEY, context=context([0], extra=k))
+        validate(
+            BEFORE, [(r, LEVEL + gain * (r - 10), 0.9) for r in range(11, 16)], **MONEY, context=context([0], extra=k)
+        )
         for gain in (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
         for k in (0, 3)
     ]
@@ -114,7 +116,9 @@ def test_features_have_the_same_names_whatever_is_known():
 
 
 def test_features_of_the_context():
-    evidence = validate(BEFORE, RISING, **{**MONEY, "policy": "always_keep"}, context=context([6, 7], loss=2.0)).evidence
+    evidence = validate(
+        BEFORE, RISING, **{**MONEY, "policy": "always_keep"}, context=context([6, 7], loss=2.0)
+    ).evidence
     known = features(evidence)
     assert (known["coverage_old"], known["coverage_new"]) == (0.6, 0.8)
     assert known["loss_ratio"] == pytest.approx(math.log(2))
