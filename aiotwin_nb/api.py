@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from aiotwin_nb.continuum import Infrastructure, Node
 from aiotwin_nb.errors import AIoTwinError, InvalidInput, RunFailed, did_you_mean
 from aiotwin_nb.orchestration.compare import compare_branches
+from aiotwin_nb.orchestration.events import CommandApplied, CommandRejected
 from aiotwin_nb.orchestration.inbox import Command, check_command, parse_command, submit
 from aiotwin_nb.orchestration.loop import Listener, Orchestrator, check_budget, stopping_on_signals
 from aiotwin_nb.orchestration.metrics import rows_of
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from fl_service.spec import TrainingSpec
 
-RUNTIMES = ("embedded",)
+RUNTIMES = ("embedded", "stacked")
 Source = Scenario | str | Path
 
 
@@ -59,35 +61,54 @@ def replay(source: Source, trace: str | Path, **overrides: Any) -> dict[str, Any
 
 
 def run(
-    source: Source, *, out: str | Path | None = None, tracking: str | None = None, workers: int = 0, **overrides: Any
+    source: Source,
+    *,
+    out: str | Path | None = None,
+    tracking: str | None = None,
+    workers: int = 0,
+    runtime: str = "embedded",
+    **overrides: Any,
 ) -> Run:
     """Start a run in a process of its own and return at once; `.wait()` for its end.
 
-    `out`: the run directory, new or empty; by default runs/<scenario>-<time>-<id>. Raises InvalidInput for everything
+    `out`: the run directory, new or empty; by default runs/<scenario>-<time>-<id>. `runtime`: where it runs, as
+    `--runtime`. Raises InvalidInput for everything
     that is wrong with the scenario, before anything is written.
     """
     scenario = resolve(source, overrides)
     directory = Path(out) if out is not None else default_directory(scenario)
-    arguments = ["run", "-", "--out", str(directory), "--no-progress", "--workers", str(workers)]
+    arguments = ["run", "-", "--out", str(directory), "--no-progress", "--workers", str(workers), "--runtime", runtime]
     if tracking:
         arguments += ["--tracking", tracking]
     return _start(directory, arguments, scenario_yaml(scenario))
 
 
 def compare(
-    source: Source, *, seeds: Iterable[int] | None = None, processes: int = 2, **overrides: Any
+    source: Source,
+    *,
+    seeds: Iterable[int] | None = None,
+    processes: int = 2,
+    runtime: str | None = None,
+    **overrides: Any,
 ) -> dict[str, Any]:
-    """Run both branches of every event, for each seed, and say which was better ({"branches": [...]})."""
+    """Run both branches of every event, for each seed, and say which was better.
+
+    {"runtime": where they ran, "branches": [...]}. `runtime`: by default stacked where the task allows it, else
+    embedded.
+    """
     scenario = resolve(source, overrides)
     numbers = list(seeds) if seeds is not None else [scenario.seed]
     scenarios = [scenario.model_copy(update={"seed": seed}) for seed in numbers]
     check(scenario)
+    chosen = runtime or fastest_runtime(scenario)
+    make_runtime(chosen, scenario).close()  # refused here, if at all
+    one = partial(_compare_one, runtime=chosen)
     if len(scenarios) == 1 or processes < 2:
-        branches = [_compare_one(each) for each in scenarios]
+        branches = [one(each) for each in scenarios]
     else:
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            branches = list(pool.map(_compare_one, scenarios))
-    return {"branches": [branch for of_seed in branches for branch in of_seed]}
+            branches = list(pool.map(one, scenarios))
+    return {"runtime": chosen, "branches": [branch for of_seed in branches for branch in of_seed]}
 
 
 def attach(reference: str | Path | None = None) -> Run:
@@ -112,6 +133,11 @@ class Run:
         state = self.state()
         accuracy = f", accuracy {state.history[-1].accuracy:.1f} %" if state.history else ""
         return f"<Run {self.path.name}: {self.status}, round {max(state.round, 0)}{accuracy}>"
+
+    @property
+    def begun(self) -> bool:
+        """Whether the run directory is there."""
+        return bool(self._directory.scenario_file.is_file())
 
     @property
     def status(self) -> str:
@@ -190,7 +216,22 @@ class Run:
         if state.status == "finished":
             raise InvalidInput(f"{self.path}: the run has finished ({state.stop_reason}); start a new one")
         check_command(command, state.infrastructure)
-        return submit(self._directory.inbox, command)
+        command_id = submit(self._directory.inbox, command)
+        if reason := self._rejection(command_id):
+            raise InvalidInput(reason)
+        return command_id
+
+    def _rejection(self, command_id: str, seconds: float = 2.0) -> str | None:
+        """Why the run rejected a command; None when it took it, or has not met a boundary in that time."""
+        until = time.monotonic() + seconds
+        while self._directory.is_owned() and time.monotonic() < until:
+            for event in self._directory.events():
+                if isinstance(event, CommandRejected) and event.id == command_id:
+                    return event.reason
+                if isinstance(event, CommandApplied) and event.id == command_id:
+                    return None
+            time.sleep(0.1)
+        return None
 
 
 # What the command line uses in its own process.
@@ -234,9 +275,9 @@ def execute(
     engine = make_runtime(runtime, scenario, workers)
     run_directory = RunDirectory.create(directory, scenario)
     try:
-        if scenario.model_size_mb == "auto":
-            run_directory.write_notes({"model_size_mb": str(_model_size(scenario))})
-        store = DirectoryStore(run_directory)
+        notes = {"model_size_mb": str(_model_size(scenario))} if scenario.model_size_mb == "auto" else {}
+        run_directory.write_notes({**notes, "runtime": runtime})
+        store = DirectoryStore(run_directory, _training_check(scenario))
         tracker.start(run_directory.run_id, directory, {"scenario": scenario.resolved()})
         orchestrator = Orchestrator(rules, engine, store, tracker, listeners)
     except AIoTwinError:
@@ -254,8 +295,8 @@ def continue_run(
     directory.own()
     try:
         rules = directory.rules()
-        store = DirectoryStore(directory)
-        engine = make_runtime("embedded", rules.scenario, workers)
+        store = DirectoryStore(directory, _training_check(rules.scenario))
+        engine = make_runtime(_runtime_of(directory), rules.scenario, workers)
         tracked = {row["round"] for row in _wandb_rows(directory)}
         tracker = make_tracker(tracking)
         tracker.start(directory.run_id, directory.path, {"scenario": rules.scenario.resolved()})
@@ -267,6 +308,15 @@ def continue_run(
         return orchestrator.resume(store, tracked)
 
 
+def _training_check(scenario: Scenario) -> Callable[[Infrastructure], None]:
+    def check_nodes(infrastructure: Infrastructure) -> None:
+        from aiotwin_nb.runtime.embedded import validate_training
+
+        validate_training(training_spec(scenario), infrastructure)
+
+    return check_nodes
+
+
 def make_runtime(name: str, scenario: Scenario, workers: int = 0) -> Runtime:
     """A runtime by name."""
     if name not in RUNTIMES:
@@ -274,8 +324,17 @@ def make_runtime(name: str, scenario: Scenario, workers: int = 0) -> Runtime:
             f"--runtime {name!r}: is not available; available are {', '.join(RUNTIMES)}.{did_you_mean(name, RUNTIMES)}"
         )
     from aiotwin_nb.runtime.embedded import EmbeddedRuntime
+    from aiotwin_nb.runtime.stacked import StackedRuntime
 
-    return EmbeddedRuntime(training_spec(scenario), workers)
+    kind = StackedRuntime if name == "stacked" else EmbeddedRuntime
+    return kind(training_spec(scenario), workers)
+
+
+def fastest_runtime(scenario: Scenario) -> str:
+    """The runtime for comparisons and sweeps: stacked where the task allows it, else embedded."""
+    from aiotwin_nb.runtime.stacked import can_stack
+
+    return "stacked" if can_stack(training_spec(scenario)) is None else "embedded"
 
 
 def training_spec(scenario: Scenario) -> TrainingSpec:
@@ -349,8 +408,13 @@ def _model_size(scenario: Scenario) -> Decimal:
         runtime.close()
 
 
-def _compare_one(scenario: Scenario) -> list[dict[str, Any]]:
-    return compare_branches(_rules(scenario), lambda: make_runtime("embedded", scenario), NullTracker())
+def _compare_one(scenario: Scenario, runtime: str) -> list[dict[str, Any]]:
+    return compare_branches(_rules(scenario), lambda: make_runtime(runtime, scenario), NullTracker())
+
+
+def _runtime_of(directory: RunDirectory) -> str:
+    """The runtime that a run was started with: by its notes, or by its journal in runs that noted none."""
+    return str(directory.notes().get("runtime") or directory.state().runtime or "embedded")
 
 
 def _node_spec(node: Node | NodeSpec | Mapping[str, Any]) -> Any:
@@ -375,7 +439,7 @@ def _start(directory: Path, arguments: list[str], stdin: str) -> Run:
     process.stdin.write(stdin)
     process.stdin.close()
     handle = Run(directory, process)
-    while process.poll() is None and not RunDirectory(directory).is_owned():
+    while process.poll() is None and not (handle.begun and RunDirectory(directory).is_owned()):
         time.sleep(0.05)
     if process.poll() not in (None, 0):
         errors.seek(0)

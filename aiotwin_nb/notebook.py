@@ -43,7 +43,7 @@ def execute_notebook(notebook: Path, parameters: Mapping[str, Any], output: Path
             store_widget_state=False,
             coalesce_streams=True,
             record_timing=False,
-            cwd=str(notebook.parent),
+            extra_arguments=["--IPKernelApp.log_level=40"],  # no warning that a local kernel talks in clear text
         )
     except PapermillExecutionError as error:
         raise RunFailed(

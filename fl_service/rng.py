@@ -36,7 +36,7 @@ class Shuffler:
         self._seed = run_seed
         self._philox = np.random.Philox(key=0)
         self._generator = np.random.Generator(self._philox)
-        self._fresh: dict[str, Any] = dict(self._philox.state)
+        self._fresh: Any = self._philox.state
 
     def permutation(self, count: int, *names: str | int) -> np.ndarray:
         """Return the permutation of 0 … count − 1 that belongs to the names."""

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from aiotwin_nb.errors import AIoTwinError, InvalidInput, RunFailed
@@ -77,6 +78,15 @@ class Orchestrator:
                 if row["round"] not in tracked:
                     self._tracker.log(row)
             self._rounds()
+        return self.state
+
+    def branch(self, state: RunState, checkpoint: Path) -> RunState:
+        """Go on from a state of another run and the checkpoint of its last finished round; returns the last state."""
+        with self._closing():
+            self.state = state
+            if state.status == "running":
+                self._runtime.restore(checkpoint, state.infrastructure, state.current)
+                self._rounds()
         return self.state
 
     # The steps of a run.

@@ -396,7 +396,7 @@ def _close_window(step: _Step, reason: str) -> None:
     window = step.state.window
     assert window is not None
     record = step.state.reconfigurations[window.index]
-    undecided = replace(record, decision="undecided", reason=reason)
+    undecided = replace(record, decision="undecided", reason=reason, evaluation_round=None)
     step.do(Decided(window.index, undecided, tuple(sorted(step.state.idle))))
 
 

@@ -69,10 +69,15 @@ class MemoryStore:
 
 
 class DirectoryStore:
-    """Keeps everything in a run directory that this process owns."""
+    """Keeps everything in a run directory that this process owns.
 
-    def __init__(self, directory: RunDirectory) -> None:
+    `check_training` raises InvalidInput for nodes that cannot train (labels that the data set lacks); it is called
+    between rounds only, because it may touch what the training uses.
+    """
+
+    def __init__(self, directory: RunDirectory, check_training: Callable[[Infrastructure], None] | None = None) -> None:
         self.directory = directory
+        self._check_training = check_training
         self.past = [entry.event for entry in mend_journal(directory.journal_file)]
         self._journal = Journal(directory.journal_file, next_seq=len(self.past))
         self._waiting, self._seen = _unfinished(self.past)
@@ -116,7 +121,10 @@ class DirectoryStore:
         for command_id, command in taken:
             try:
                 check_command(command, infrastructure)
-                infrastructure = infrastructure.apply(command.to_change())
+                after = infrastructure.apply(command.to_change())
+                if self._check_training is not None:
+                    self._check_training(after)
+                infrastructure = after
                 accepted.append((command_id, command))
             except InvalidInput as error:
                 self.record(CommandRejected(command_id, str(error)))

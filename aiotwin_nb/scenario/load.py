@@ -296,7 +296,7 @@ def scenario_schema() -> dict[str, Any]:
     from aiotwin_nb.planning.strategies import strategies
 
     schema = Scenario.model_json_schema(by_alias=True)
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "AIoTwin scenario", **schema}
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "AIoTwin scenario"}
     csv = {
         "type": "object",
         "properties": {"csv": {"type": "string", "description": "the original's headerless CSV of nodes"}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -238,13 +239,27 @@ class Scenario(_Section):
     @property
     def infrastructure(self) -> Infrastructure:
         """The nodes that exist at the start."""
-        return Infrastructure.of(node.to_node() for node in self.nodes)
+        return Infrastructure.of(self._placed(node.to_node()) for node in self.nodes)
+
+    def _placed(self, node: Node) -> Node:
+        """A client with its part of the data, where the task divides the data and no node says which part it has.
+
+        Clients that join later have parts from the start, so that everybody's data stay what they are.
+        """
+        everyone = [*self.nodes, *(n for event in self.events for n in event.add)]
+        divided = self.task.file is not None or self.task.partition is not None
+        if not divided or node.role is not Role.CLIENT or any(n.partition for n in everyone):
+            return node
+        clients = list(dict.fromkeys(n.id for n in everyone if n.role is Role.CLIENT))
+        return replace(node, partition=(clients.index(node.id), len(clients)))
 
     def changes(self) -> dict[int, Change]:
         """Scripted changes by the round after which they act; events of the same round are merged in order."""
         merged: dict[int, Change] = {}
         for event in self.events:
-            merged[event.after_round] = merged.get(event.after_round, Change()).merged(event.to_change())
+            change = event.to_change()
+            change = replace(change, added=tuple(self._placed(node) for node in change.added))
+            merged[event.after_round] = merged.get(event.after_round, Change()).merged(change)
         return dict(sorted(merged.items()))
 
     def resolved(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from fl_service.grid import node_id
-from fl_service.rng import derive_seed, generator, seed_everything
+from fl_service.rng import Shuffler, derive_seed, generator, seed_everything
 
 
 def test_seeds_depend_on_every_name():
@@ -36,3 +36,12 @@ def test_node_ids_derive_from_names():
     assert len(ids) == 200
     assert all(0 < i < 2**63 for i in ids)
     assert node_id("n4") == node_id("n4")
+
+
+def test_a_shuffler_draws_what_a_generator_draws():
+    for seed in (0, 1, 2**40):
+        shuffler = Shuffler(seed)
+        for count in (0, 1, 5, 120, 5000):
+            for name in ("a", "ü", "n4"):
+                expected = generator(seed, "batches", name, 3).permutation(count)
+                assert (shuffler.permutation(count, "batches", name, 3) == expected).all()

@@ -14,7 +14,7 @@ def curve(gain=6.0):
     """Accuracy that grows with what has been trained, faster with more clients."""
 
     def accuracy(trained):
-        return min(100.0, 10 + gain * math.log(1 + trained))
+        return min(100.0, 10 + gain * math.log(1 + max(trained, 0)))
 
     return accuracy
 

@@ -158,3 +158,20 @@ def test_watchers_end_with_the_run(tmp_path):
     before = {t.name for t in threading.enumerate()}
     guided(tmp_path, {})
     assert {t.name for t in threading.enumerate()} == before
+
+
+def test_nodes_that_cannot_train_are_rejected_at_the_boundary(tmp_path):
+    def no_sevens(infrastructure):
+        if any(7 in n.data for n in infrastructure.nodes.values()):
+            raise InvalidInput("label 7 is not in the data set")
+
+    the_rules = rules("improvement", **{**QUIET, "nodes[5].data": {6: 40}})
+    directory = RunDirectory.create(tmp_path / "run", the_rules.scenario)
+    at = {4: lambda: inject(add=[node("n9", n3=100)])(directory)}
+    store = DirectoryStore(directory, no_sevens)
+    state = Orchestrator(the_rules, GuidedRuntime(at), store, RecordingTracker()).run("run")
+    assert state.status == "finished"
+    assert state.reconfigurations == ()
+    assert [e.reason for e in directory.events() if isinstance(e, CommandRejected)] == [
+        "label 7 is not in the data set"
+    ]

@@ -19,7 +19,7 @@ def run(the_rules, runtime=None):
 
 
 def growing(rate=6.0):
-    return lambda trained: min(100.0, 10 + rate * math.log(1 + trained))
+    return lambda trained: min(100.0, 10 + rate * math.log(1 + max(trained, 0)))
 
 
 def test_hands_on_figures():

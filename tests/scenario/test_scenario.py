@@ -129,3 +129,12 @@ def test_schema_is_printed_and_describes_the_labs(capsys):
         assert not list(validator.iter_errors(document)), name
     broken = {**document, "validation": {"policy": "rvaa"}}
     assert list(validator.iter_errors(broken))
+
+
+def test_parts_of_divided_data_are_given_to_clients_that_join_later_too():
+    scenario = load_scenario("improvement", overrides={"task": {"name": "digits", "partition": {"kind": "iid"}}})
+    nodes = scenario.infrastructure.nodes
+    assert [nodes[i].partition for i in ("n4", "n8")] == [(0, 6), (4, 6)]
+    assert scenario.changes()[10].added[0].partition == (5, 6)
+    assert nodes["n2"].partition is None
+    assert load_scenario("improvement").infrastructure.nodes["n4"].partition is None
