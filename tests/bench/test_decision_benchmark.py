@@ -111,3 +111,16 @@ def test_a_tiny_benchmark_writes_its_results(tmp_path):
     assert (
         again["data_sets"]["digits"]["always_keep"]["cases"] == results["data_sets"]["digits"]["always_keep"]["cases"]
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--data-set", "digit"], ["'digit'", "digits"]), (["--seeds", "2,4", "--data-set", "digits"], ["held out"])],
+)
+def test_bad_questions_are_refused(arguments, words, capsys, monkeypatch):
+    from aiotwin_nb.cli import main
+
+    monkeypatch.setattr(decisions, "_cases", lambda *rest: [])
+    assert main(["bench", "decisions", *arguments]) == 2
+    printed = capsys.readouterr().err
+    assert all(word in printed for word in words)
