@@ -433,6 +433,43 @@ def _calibrate(options: argparse.Namespace) -> int:
     return 0
 
 
+# bench.
+
+
+def _bench_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=["decisions"], help="decisions: every policy on a population of scenarios")
+    parser.add_argument("--quick", action="store_true", help="a small population, at most 3 minutes")
+    parser.add_argument("--seeds", type=_seeds, metavar="A-B", help="scenarios of the population; odd ones are scored")
+    parser.add_argument("--data-set", action="append", metavar="NAME", help="digits or fashion_mnist; default: both")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for CSV and picture; runs found there are used")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="branches run side by side (default 2)")
+    parser.add_argument(
+        "--recorded", type=Path, default=None, metavar="DIR", help="recorded cluster runs 1a and 1b, if there are any"
+    )
+    _json_argument(parser)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from aiotwin_nb.bench import decisions
+    from aiotwin_nb.bench.population import DATA_SETS
+
+    for name in options.data_set or ():
+        if name not in DATA_SETS:
+            allowed = ", ".join(DATA_SETS)
+            raise InvalidInput(f"--data-set {name!r}: known are {allowed}.{did_you_mean(name, DATA_SETS)}")
+    results = decisions.bench_decisions(
+        seeds=options.seeds,
+        quick=options.quick,
+        out=options.out,
+        data_sets=options.data_set or tuple(DATA_SETS),
+        processes=options.processes,
+        recorded_runs=options.recorded or decisions.RECORDED,
+        tell=lambda text: print(text, file=sys.stderr),
+    )
+    _print_json(results) if options.json else print(decisions.as_text(results))
+    return 0
+
+
 # status, watch, stop, inject.
 
 
@@ -572,6 +609,7 @@ VERBS = {
     "replay": (_replay_arguments, _replay, "decisions on a recorded accuracy curve, without training"),
     "compare": (_compare_arguments, _compare, "run both branches of every event and say which was better"),
     "calibrate": (_calibrate_arguments, _calibrate, "measure the clients' speeds in a run, for a scenario to declare"),
+    "bench": (_bench_arguments, _bench, "score every decision policy on a population of scenarios"),
     "status": (_status_arguments, _status, "how a run is"),
     "watch": (_run_argument, _watch, "follow a run until it ends"),
     "stop": (_run_argument, _stop, "stop a run at the next round boundary; it can be resumed"),

@@ -1,13 +1,16 @@
 """What to keep: performance trends and reactive validation (pure)."""
 
+from aiotwin_nb.decision import default as _default  # noqa: F401 - registers the policy
 from aiotwin_nb.decision.convergence import converged
 from aiotwin_nb.decision.forecast import Foresight, forecast_load, foresee
-from aiotwin_nb.decision.trends import Fit, Row, Trend, fit_log, trends
+from aiotwin_nb.decision.trends import Fit, LogFit, Row, Trend, fit_log, trends
 from aiotwin_nb.decision.validation import (
     OBJECTIVES,
     Decision,
     Evidence,
+    Forecast,
     Future,
+    Judgement,
     Policy,
     Verdict,
     is_armed,
@@ -21,8 +24,11 @@ __all__ = [
     "Decision",
     "Evidence",
     "Fit",
+    "Forecast",
     "Foresight",
     "Future",
+    "Judgement",
+    "LogFit",
     "Policy",
     "Row",
     "Trend",

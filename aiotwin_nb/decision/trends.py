@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from aiotwin_nb.decision import curves
+from aiotwin_nb.decision.curves import student
 from aiotwin_nb.registry import Registry
 
 
@@ -22,8 +24,25 @@ class Row(NamedTuple):
     loss: float
 
 
+class Fit(Protocol):
+    """A fitted trend; x is the round, up to conventions of the trend."""
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """The x of every row used."""
+
+    def at(self, x: float) -> float:
+        """Predicted accuracy in percent at x."""
+
+    def interval(self, x: float) -> tuple[float, float] | None:
+        """80 % prediction interval at x; None when there are too few rows for one."""
+
+    def first_x_reaching(self, accuracy: float) -> int | None:
+        """Smallest whole x ≥ 0 whose predicted accuracy is at least `accuracy`; None if the trend never gets there."""
+
+
 @dataclass(frozen=True)
-class Fit:
+class LogFit:
     """A fitted curve accuracy(x) = a + b·ln(x + 1).
 
     `points`: the x of every row used. `bounds`: predictions are clipped to this range, or None. `interval_width`:
@@ -64,7 +83,7 @@ class Fit:
         return value if self.bounds is None else min(max(value, self.bounds[0]), self.bounds[1])
 
 
-def fit_log(points: Sequence[tuple[float, float]], *, bounds: tuple[float, float] | None = None) -> Fit | None:
+def fit_log(points: Sequence[tuple[float, float]], *, bounds: tuple[float, float] | None = None) -> LogFit | None:
     """Least squares of accuracy = a + b·ln(x + 1) over (x, accuracy) points; None below two distinct points."""
     logs = [math.log(x + 1) for x, _ in points]
     if len(set(logs)) < 2:
@@ -75,24 +94,16 @@ def fit_log(points: Sequence[tuple[float, float]], *, bounds: tuple[float, float
     b = math.fsum((z - mean_z) * (y - mean_y) for z, (_, y) in zip(logs, points, strict=True)) / spread
     a = mean_y - b * mean_z
     residuals = math.fsum((y - a - b * z) ** 2 for z, (_, y) in zip(logs, points, strict=True))
-    width = _student(n - 2) * math.sqrt(residuals / (n - 2)) if n > 2 else None
-    return Fit(a, b, tuple(x for x, _ in points), bounds, width)
-
-
-def _student(degrees: int) -> float:
-    """Two-sided 80 % quantile of Student's t."""
-    from scipy.special import stdtrit  # imported late: scipy costs start-up time that plain planning need not pay
-
-    return float(stdtrit(degrees, 0.9))
+    width = student(n - 2) * math.sqrt(residuals / (n - 2)) if n > 2 else None
+    return LogFit(a, b, tuple(x for x, _ in points), bounds, width)
 
 
 class Trend(Protocol):
-    """Fits both sides of a decision; a fit is None when there are too few rows.
+    """Fits both sides of a decision; a fit is None when there are too few rows."""
 
-    `ahead`: how many rounds the trend's x of a future round is ahead of the round's number.
-    """
-
-    ahead: int
+    @property
+    def ahead(self) -> int:
+        """By how much the trend's x of a future round is ahead of the round's number."""
 
     def before(self, rows: Sequence[Row]) -> Fit | None:
         """Fit the rounds finished before the change."""
@@ -131,5 +142,51 @@ class _Log:
     window = before
 
 
+@dataclass(frozen=True)
+class _Curve:
+    """A family of curves on the rows of trained models, x = round on both sides."""
+
+    family: curves.Family
+    ahead: int = 0
+
+    def before(self, rows: Sequence[Row]) -> Fit | None:
+        return curves.fit_curve(self.family, _trained(rows))
+
+    window = before
+
+
+class _Average:
+    """The mean of log, power, inverse exponential and logit-log, each clipped to 0–100."""
+
+    ahead = 0
+    families = (curves.LOG, curves.POWER, curves.EXPONENTIAL, curves.LOGIT_LOG)
+
+    def before(self, rows: Sequence[Row]) -> Fit | None:
+        fits = [curves.fit_curve(family, _trained(rows)) for family in self.families]
+        known = tuple(fit for fit in fits if fit is not None)
+        return curves.AverageFit(known) if len(known) == len(fits) else None
+
+    window = before
+
+
+class _Loss:
+    """Extrapolates the loss and maps it to accuracy by the relation that the run itself has shown between the two."""
+
+    ahead = 0
+
+    def before(self, rows: Sequence[Row]) -> Fit | None:
+        return curves.fit_loss([(row.round, row.accuracy, row.loss) for row in rows if row.round > 0])
+
+    window = before
+
+
+def _trained(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    return [(row.round, row.accuracy) for row in rows if row.round > 0]
+
+
 trends.register("log")(_Log())
 trends.register("log_original")(_LogOriginal())
+for _family in (curves.POWER, curves.EXPONENTIAL, curves.LOGIT_LOG):
+    trends.register(_family.name)(_Curve(_family))
+trends.register("average")(_Average())
+trends.register("loss")(_Loss())

@@ -7,10 +7,10 @@ so a decision can be scored without a run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_FLOOR, Decimal
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from aiotwin_nb.continuum import exact
 from aiotwin_nb.decision.trends import Fit, Row, trends
@@ -42,7 +42,11 @@ class Future:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything a policy decides on."""
+    """Everything a policy decides on.
+
+    `extend`: the policy is undecided because one more round in the new configuration is worth more than it costs.
+    `context`: see `aiotwin_nb.orchestration.question`.
+    """
 
     objective: str
     target: float | None
@@ -56,6 +60,28 @@ class Evidence:
     before: tuple[Row, ...]
     window: tuple[Row, ...]
     context: Mapping[str, Any] | None = None
+    extend: bool = False
+
+
+class Forecast(NamedTuple):
+    """A policy's own prediction of a final accuracy (percent), with its 80 % interval."""
+
+    predicted: float
+    interval: tuple[float, float] | None = None
+
+
+class Judgement(NamedTuple):
+    """What a policy returns; a plain (verdict, reason) will do.
+
+    `old`, `new`: its own forecasts, in place of the trend's. `extend`: undecided, and one more round in the window is
+    worth more than it costs; the orchestration then extends the window while the budget allows.
+    """
+
+    verdict: Verdict
+    reason: str
+    old: Forecast | None = None
+    new: Forecast | None = None
+    extend: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +123,7 @@ class Decision:
         return self.evidence.new.rounds_left
 
 
-Policy = Callable[[Evidence], tuple[Verdict, str]]
+Policy = Callable[[Evidence], tuple[Verdict, str] | Judgement]
 policies: Registry[Policy] = Registry("validation policy", "aiotwin_nb.policies")
 
 
@@ -243,8 +269,21 @@ def validate(
         window=new_rows,
         context=context,
     )
-    verdict, reason = policies.get(policy)(evidence)
-    return Decision(verdict, reason, evidence)
+    judgement = Judgement(*policies.get(policy)(evidence))
+    evidence = replace(
+        evidence,
+        old=_foreseen(evidence.old, judgement.old),
+        new=_foreseen(evidence.new, judgement.new),
+        extend=judgement.extend,
+    )
+    return Decision(judgement.verdict, judgement.reason, evidence)
+
+
+def _foreseen(future: Future, forecast: Forecast | None) -> Future:
+    """A future with a policy's own forecast in place of the trend's."""
+    if forecast is None:
+        return future
+    return replace(future, predicted=forecast.predicted, interval=forecast.interval)
 
 
 def _future_to_budget(fit: Fit | None, round_cost: Decimal, extra: Decimal, now: int, money: Decimal) -> Future:

@@ -206,6 +206,15 @@ class WindowMoved:
 
 
 @dataclass(frozen=True)
+class WindowExtended:
+    """The policy asked for one more round before it decides, and the budget covers it."""
+
+    index: int
+    evaluation_round: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class RoundStarted:
     """The next round begins."""
 
@@ -248,6 +257,7 @@ Action = (
     | Deployed
     | Reconfigured
     | WindowMoved
+    | WindowExtended
     | Decided
     | RoundStarted
     | RunEnded

@@ -31,7 +31,8 @@ class ClientResult:
 class RoundResult:
     """One finished global round: the new global model's quality on the global test set (accuracy in percent).
 
-    `problems`: {node: message} for clients whose update was left out of this round.
+    `problems`: {node: message} for clients whose update was left out of this round. `per_class`: {label: accuracy in
+    percent} on the same test set, where the task knows it.
     """
 
     round: int
@@ -40,6 +41,7 @@ class RoundResult:
     seconds: float
     clients: tuple[ClientResult, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
+    per_class: Mapping[int, float] = field(default_factory=dict)
 
 
 @runtime_checkable

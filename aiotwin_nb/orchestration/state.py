@@ -28,9 +28,11 @@ from aiotwin_nb.orchestration.events import (
     RunResumed,
     RunStarted,
     Window,
+    WindowExtended,
     WindowMoved,
 )
 from aiotwin_nb.orchestration.ledger import Ledger, LedgerEntry
+from aiotwin_nb.orchestration.ports import ClientResult
 from aiotwin_nb.planning import PlanningRequest, make_plan
 from aiotwin_nb.planning.configuration import Configuration
 from aiotwin_nb.planning.costs import CostModel, cost_model
@@ -85,7 +87,10 @@ class Rules:
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One finished round. `cost`: of the round alone; `total_cost`: everything spent by its end."""
+    """One finished round. `cost`: of the round alone; `total_cost`: everything spent by its end.
+
+    `per_class` and `clients` are those of the round's result; decisions use them.
+    """
 
     round: int
     accuracy: float
@@ -94,6 +99,8 @@ class HistoryRow:
     total_cost: Decimal
     seconds: float
     configuration: Configuration
+    per_class: Mapping[int, float] = field(default_factory=dict)
+    clients: tuple[ClientResult, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -182,6 +189,8 @@ def evolve(state: RunState, event: Event) -> RunState:
             records = (*state.reconfigurations[: event.index], event.reconfiguration)
             records += state.reconfigurations[event.index + 1 :]
             return replace(state, reconfigurations=records, window=None, idle=frozenset(event.idle))
+        case WindowExtended():
+            return _extended(state, event)
         case RunEnded():
             return replace(
                 state, status=event.status, stop_reason=event.stop_reason, message=event.message, commands=()
@@ -206,7 +215,15 @@ def _finished(state: RunState, event: RoundFinished) -> RunState:
     if result.round > 0:
         ledger = ledger.charge(LedgerEntry(result.round, "round", event.cost))
     row = HistoryRow(
-        result.round, result.accuracy, result.loss, event.cost, ledger.total, result.seconds, state.current
+        round=result.round,
+        accuracy=result.accuracy,
+        loss=result.loss,
+        cost=event.cost,
+        total_cost=ledger.total,
+        seconds=result.seconds,
+        configuration=state.current,
+        per_class=result.per_class,
+        clients=result.clients,
     )
     return replace(
         state,
@@ -215,6 +232,15 @@ def _finished(state: RunState, event: RoundFinished) -> RunState:
         history=(*state.history, row),
         ledger=ledger,
         checkpoint=event,
+    )
+
+
+def _extended(state: RunState, event: WindowExtended) -> RunState:
+    assert state.window is not None, "only an open window can be extended"
+    pending = replace(state.reconfigurations[event.index], evaluation_round=event.evaluation_round, reason=event.reason)
+    records = (*state.reconfigurations[: event.index], pending, *state.reconfigurations[event.index + 1 :])
+    return replace(
+        state, reconfigurations=records, window=replace(state.window, evaluation_round=event.evaluation_round)
     )
 
 

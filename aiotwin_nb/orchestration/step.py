@@ -16,7 +16,18 @@ from dataclasses import replace
 from decimal import Decimal
 
 from aiotwin_nb.continuum import Change, Infrastructure, Role
-from aiotwin_nb.decision import Decision, Fit, Row, converged, forecast_load, foresee, is_armed, validate
+from aiotwin_nb.decision import (
+    Decision,
+    Fit,
+    LogFit,
+    Row,
+    converged,
+    forecast_load,
+    foresee,
+    is_armed,
+    rounds_left,
+    validate,
+)
 from aiotwin_nb.errors import InfeasiblePlan, InvalidInput
 from aiotwin_nb.orchestration.events import (
     Action,
@@ -38,8 +49,10 @@ from aiotwin_nb.orchestration.events import (
     RunResumed,
     RunStarted,
     Window,
+    WindowExtended,
     WindowMoved,
 )
+from aiotwin_nb.orchestration.question import infrastructure_for, question, revert_cost
 from aiotwin_nb.orchestration.state import RunState, evolve
 from aiotwin_nb.planning.configuration import Configuration, ConfigurationDiff, diff
 from aiotwin_nb.planning.utility import dropped_by, utilities
@@ -130,10 +143,12 @@ def _evaluate(step: _Step, window: Window, *, last: bool) -> None:
     """
     state = step.state
     record = state.reconfigurations[window.index]
-    home, returned = _infrastructure_for(window, state)
-    back = state.rules.cost_model.change_cost(home, state.current, window.base)
-    decision = _validate(state, window, back)
+    back = revert_cost(state, window)
     imposed = state.rules.forks.get(record.after_round)
+    extra = 0 if imposed or last else _extra_rounds_left(state, window, back)
+    decision = validate(**question(state, window, extra_rounds_left=extra))
+    if decision.evidence.extend and extra:
+        return step.do(WindowExtended(window.index, window.evaluation_round + 1, decision.reason))
     verdict: DecisionName = imposed or decision.decision
     reason = "imposed to see this branch" if imposed else decision.reason
     if verdict == "reverted" and window.missing and not (imposed and state.rules.returning):
@@ -148,35 +163,22 @@ def _evaluate(step: _Step, window: Window, *, last: bool) -> None:
         idle = (idle | set(diff(window.base, state.current).joined)) - {*window.base.parents, *window.base.aggregators}
     step.do(Decided(window.index, _with_evidence(record, decision, back, verdict, reason), tuple(sorted(idle))))
     if goes_back:
+        _, returned = infrastructure_for(window, state)
         if returned:
             step.do(InfrastructureChanged(state.round, returned))
         step.do(Charged(state.round, "revert", back))
         step.deploy(window.base)
+    return None
 
 
-def _infrastructure_for(window: Window, state: RunState) -> tuple[Infrastructure, Change]:
-    """The infrastructure with the nodes of the window's base that are missing, and the change that returns them."""
-    returned = Change(added=tuple(state.departed[i] for i in window.missing))
-    return state.infrastructure.apply(returned), returned
-
-
-def _validate(state: RunState, window: Window, revert_cost: Decimal) -> Decision:
-    rows = [(row.round, row.accuracy, row.loss) for row in state.history]
-    scenario = state.rules.scenario
-    return validate(
-        [row for row in rows if row[0] <= window.base_round],
-        [row for row in rows if row[0] > window.start_round],
-        round_cost_before=window.base_round_cost,
-        round_cost_after=state.round_cost,
-        spent=state.spent,
-        budget=state.rules.budget,
-        revert_cost=revert_cost,
-        objective=scenario.objective.type,
-        target=scenario.objective.target_accuracy,
-        policy=scenario.validation.policy,
-        trend=scenario.validation.trend,
-        context={"labels": {i: dict(state.infrastructure.nodes[i].data) for i in state.current.clients}},
-    )
+def _extra_rounds_left(state: RunState, window: Window, revert_cost: Decimal) -> int:
+    """Rounds by which a window may still grow: to twice its length, while the way back stays covered."""
+    longest = 2 * state.rules.scenario.validation.window
+    rounds = longest - (window.evaluation_round - window.start_round)
+    reserve = revert_cost + window.base_round_cost
+    if state.rules.hard_budget is not None:
+        rounds = min(rounds, rounds_left(state.rules.hard_budget - state.spent - reserve, state.round_cost))
+    return max(rounds, 0)
 
 
 def _with_evidence(
@@ -202,7 +204,10 @@ def _with_evidence(
 
 
 def _curve(fit: Fit | None, horizon: int | None) -> Curve | None:
-    return None if fit is None else Curve(fit.a, fit.b, fit.points[0], fit.points[-1], horizon)
+    """A logarithmic fit for the record; other trends have none of this form."""
+    if not isinstance(fit, LogFit):
+        return None
+    return Curve(fit.a, fit.b, fit.points[0], fit.points[-1], horizon)
 
 
 # Before the next round.
@@ -418,7 +423,7 @@ def _begin_window(step: _Step, record: Reconfiguration, window: Window, reduced:
     """Make the change, to be validated after the window, if the budget covers it, its window and the way back."""
     state = step.state
     rounds = state.rules.scenario.validation.window
-    home, _ = _infrastructure_for(window, state)
+    home, _ = infrastructure_for(window, state)
     way_back = state.rules.cost_model.change_cost(home, record.configuration, window.base)
     if window.missing and not state.rules.returning:
         way_back = Decimal(0)

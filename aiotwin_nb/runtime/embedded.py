@@ -121,4 +121,6 @@ def _plan(configuration: Configuration) -> Plan:
 def _result(report: RoundReport, began: float) -> RoundResult:
     clients = tuple(ClientResult(**vars(client)) for client in report.clients)
     quality, seconds = report.evaluation, time.perf_counter() - began
-    return RoundResult(report.round, quality.accuracy, quality.loss, seconds, clients, dict(report.problems))
+    return RoundResult(
+        report.round, quality.accuracy, quality.loss, seconds, clients, dict(report.problems), dict(quality.per_class)
+    )

@@ -1,0 +1,1 @@
+"""Benchmarks of the decisions: a seeded population of scenarios, both branches of each, every policy scored."""
