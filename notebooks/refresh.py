@@ -1,0 +1,39 @@
+"""Execute the shipped notebooks with their default parameters and keep the outputs, without traces of the machine.
+
+Usage: python notebooks/refresh.py [NOTEBOOK …]; all of them by default.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nbformat
+
+from aiotwin_nb.notebook import execute_notebook
+
+HERE = Path(__file__).resolve().parent
+
+
+def refresh(path: Path) -> None:
+    """Execute one notebook in an empty folder and write it back with its outputs."""
+    with TemporaryDirectory() as folder:
+        os.chdir(folder)
+        notebook = nbformat.read(execute_notebook(path, {}, Path(folder) / "out.ipynb"), 4)
+        os.chdir(HERE)
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.NotebookNode({"tags": tags} if tags else {})
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata = nbformat.NotebookNode({"kernelspec": kernel, "language_info": {"name": "python"}})
+    nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    for name in [Path(a).resolve() for a in sys.argv[1:]] or sorted(HERE.glob("*.ipynb")):
+        refresh(Path(name))
+        print(Path(name).name)
