@@ -9,36 +9,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from aiotwin_nb.continuum import Change, Infrastructure, Role, check_infrastructure
+from aiotwin_nb.continuum import Infrastructure, Role, check_infrastructure
 from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.orchestration.files import write_atomic
-from aiotwin_nb.scenario import NodeSpec
 from aiotwin_nb.scenario.load import mistakes
 from aiotwin_nb.scenario.located import dotted
-from aiotwin_nb.scenario.model import Cost, NodeId, Samples
+from aiotwin_nb.scenario.model import ChangeSpec
 
 
-class Command(BaseModel):
+class Command(ChangeSpec):
     """What a person asks of a running run: stop it, or inject nodes joining or leaving, link costs or data changing."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     command: Literal["inject", "stop"]
-    add: list[NodeSpec] = []
-    remove: list[NodeId] = []
-    link: dict[NodeId, dict[NodeId, Cost]] = {}
-    data: dict[NodeId, dict[Samples, Samples]] = {}
-
-    def to_change(self) -> Change:
-        """The change of the continuum that it asks for."""
-        return Change(
-            added=tuple(node.to_node() for node in self.add),
-            removed=tuple(self.remove),
-            links={i: dict(links) for i, links in self.link.items()},
-            data={i: dict(data) for i, data in self.data.items()},
-        )
 
 
 def parse_command(raw: Mapping[str, Any]) -> Command:

@@ -239,21 +239,13 @@ class DropSpec(_Section):
     utility: Annotated[str, _known(utilities)] = "dataset_share"
 
 
-class EventSpec(_Section):
-    """Something that happens after a round: nodes join, leave or are dropped, link costs or data change."""
+class ChangeSpec(_Section):
+    """Nodes that join or leave, link costs and data that change: in a scenario's events and in commands to a run."""
 
-    after_round: int = Field(ge=1)
     add: list[NodeSpec] = Field(default_factory=list)
     remove: list[NodeId] = Field(default_factory=list)
     link: dict[NodeId, dict[NodeId, Cost]] = Field(default_factory=dict)
     data: dict[NodeId, dict[Samples, Samples]] = Field(default_factory=dict)
-    drop: DropSpec | None = None
-
-    @model_validator(mode="after")
-    def _something(self) -> EventSpec:
-        if not (self.add or self.remove or self.link or self.data or self.drop):
-            raise ValueError("the event does nothing; give add, remove, link, data or drop")
-        return self
 
     def to_change(self) -> Change:
         """The continuum's change."""
@@ -263,6 +255,19 @@ class EventSpec(_Section):
             links={i: dict(links) for i, links in self.link.items()},
             data={i: dict(data) for i, data in self.data.items()},
         )
+
+
+class EventSpec(ChangeSpec):
+    """Something that happens after a round: nodes join, leave or are dropped, link costs or data change."""
+
+    after_round: int = Field(ge=1)
+    drop: DropSpec | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> EventSpec:
+        if not (self.add or self.remove or self.link or self.data or self.drop):
+            raise ValueError("the event does nothing; give add, remove, link, data or drop")
+        return self
 
 
 class Scenario(_Section):
