@@ -13,5 +13,5 @@ def shared():
     """The folder beside the project with recorded runs and data; tests that need it skip where it is absent."""
     folder = Path(__file__).resolve().parents[2] / "shared"
     if not folder.is_dir():
-        pytest.skip("needs the folder shared/ beside the project (recorded runs and Fashion-MNIST)")
+        pytest.skip(reason="needs the folder shared/ beside the project (recorded runs and Fashion-MNIST)")
     return folder

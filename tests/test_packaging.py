@@ -185,7 +185,7 @@ def test_an_installed_package_finds_its_labs(wheel, tmp_path):
 def test_the_command_answers(tmp_path):
     command = Path(sys.executable).with_name("aiotwin")
     if not command.exists():
-        pytest.skip("the package is not installed in the environment under test")
+        pytest.skip(reason="the package is not installed in the environment under test")
     for option, words in (("--version", "aiotwin 0."), ("--help", "improvement")):
         said = subprocess.run([command, option], cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert said.returncode == 0, said.stderr
@@ -225,7 +225,7 @@ def test_all_extras_resolve_together(tmp_path):
     if resolved.returncode and re.search(
         r"connection|name resolution|network|timed out", resolved.stderr, re.IGNORECASE
     ):
-        pytest.skip("pip reaches no package registry from here")
+        pytest.skip(reason="pip reaches no package registry from here")
     assert resolved.returncode == 0, resolved.stderr
     found = {item["metadata"]["name"].lower() for item in json.loads(report.read_text())["install"]}
     assert {"aiotwin-nb", "torch", "torchvision", "kubernetes", "pytest", "ruff", "ray"} <= found

@@ -83,6 +83,6 @@ def test_write_and_read_back(tmp_path):
 def test_files_of_the_original():
     reference = Path(__file__).resolve().parents[2].parent / "shared" / "reference"
     if not reference.is_dir():
-        pytest.skip(f"needs the reference files in {reference}")
+        pytest.skip(reason=f"needs the reference files in {reference}")
     assert len(read_nodes_csv(reference / "cluster-24.csv")) == 30
     assert [n.id for n in read_nodes_csv(reference / "icmlcn" / "1a" / "changes.csv")] == ["n12", "n13"]

@@ -16,7 +16,7 @@ def reference() -> Path:
     """Folder of the recorded runs of the original; it lies beside the checkout, not in it."""
     folder = SHARED / "reference"
     if not folder.is_dir():
-        pytest.skip(f"needs the reference files in {folder}")
+        pytest.skip(reason=f"needs the reference files in {folder}")
     return folder
 
 
