@@ -34,19 +34,28 @@ def traces(draw):
     return events
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     events=traces(),
     budget=st.integers(1320, 60000),
-    policy=st.sampled_from(["rva", "always_keep", "always_revert", "off"]),
+    policy=st.sampled_from(["rva", "always_keep", "always_revert", "off", "proactive", "default"]),
+    load=st.lists(st.floats(0, 1), max_size=30),
+    overloaded=st.sampled_from(range(1, 8)),
+    drop=st.one_of(st.none(), st.integers(1, 20)),
     arm=st.sampled_from(["always", "fewer_rounds"]),
     window=st.integers(1, 6),
     weight=st.floats(-3, 10),
 )
-def test_the_budget_is_never_exceeded_whatever_happens(events, budget, policy, arm, window, weight):
+def test_the_budget_is_never_exceeded_whatever_happens(
+    events, budget, policy, arm, window, weight, load, overloaded, drop
+):
     # a link from every node to a lost LA stays declared, so losing n2 and n3 one after the other ends in flat FL
+    if drop is not None:
+        events = [*events, {"after_round": drop, "drop": {"clients": 1, "utility": "divergence"}}]
     the_rules = rules(
         "improvement",
+        **{f"nodes[{overloaded}].load": load},
+        triggers__overload={"threshold": 0.8, "horizon": 2},
         events=events,
         objective__budget=budget,
         validation__policy=policy,
