@@ -11,12 +11,12 @@ from typing import Any
 
 from aiotwin_nb.bench import recorded
 from aiotwin_nb.bench.branches import Case, from_json, is_held_out, run_case, to_json
-from aiotwin_nb.bench.population import DATA_SETS, scenario
+from aiotwin_nb.bench.population import DATA_SETS, HARD_FROM, is_hard, scenario
 from aiotwin_nb.bench.scoring import METHODS, Outcome, decide, interpolated, summary
 from aiotwin_nb.errors import AIoTwinError, InvalidInput
 
 EXTENSIONS = (0, 3)
-SEEDS = {"digits": range(540), "fashion_mnist": range(260)}
+SEEDS = {"digits": range(1000), "fashion_mnist": range(560)}
 QUICK_SEEDS = {"digits": range(1, 60, 2), "fashion_mnist": range(1, 12, 2)}
 RECORDED = Path("../shared/reference/icmlcn")
 
@@ -143,6 +143,19 @@ def as_text(results: dict[str, Any]) -> str:
     return "\n".join([*lines, *results["notes"]])
 
 
+_WITHOUT_TIME = tuple(key for key in COLUMNS if key != "milliseconds")
+
+
+def _by_part(outcomes: Sequence[Outcome]) -> dict[tuple[str, str, str], list[Outcome]]:
+    """Return outcomes by (data set, part, method); parts are the first scenarios, later ones, later hard ones."""
+    parts: dict[tuple[str, str, str], list[Outcome]] = {}
+    for o in outcomes:
+        later = "hard" if is_hard(o.data_set, o.seed) else "later"
+        part = later if o.seed >= HARD_FROM[o.data_set] else "first"
+        parts.setdefault((o.data_set, part, o.method), []).append(o)
+    return parts
+
+
 def _write(out: Path, results: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
     with (out / "decisions-summary.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
@@ -150,6 +163,12 @@ def _write(out: Path, results: dict[str, Any], outcomes: Sequence[Outcome]) -> N
         for data_set, methods in results["data_sets"].items():
             for name, figures in methods.items():
                 writer.writerow([data_set, name, *(_rounded(figures[key]) for key in COLUMNS)])
+    with (out / "decisions-parts.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["data_set", "part", "method", *_WITHOUT_TIME])
+        for (data_set, part, name), chosen in _by_part(outcomes).items():
+            figures = summary(chosen)
+            writer.writerow([data_set, part, name, *(_rounded(figures[key]) for key in _WITHOUT_TIME)])
     with (out / "decisions-cases.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["data_set", "scenario", "method", "decision", "extra_rounds", "final", "best", "regret"])

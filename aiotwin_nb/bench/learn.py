@@ -19,7 +19,7 @@ import numpy as np
 from aiotwin_nb.bench.branches import Case, is_held_out, load_cases
 from aiotwin_nb.decision import validate
 from aiotwin_nb.decision.features import CURVE_FEATURES, features
-from aiotwin_nb.decision.forest import BEND
+from aiotwin_nb.decision.forest import BEND, TRUST
 
 OUTPUT = Path(__file__).parents[1] / "decision" / "default_model.json"
 INTERVAL = 0.8  # share of the folds' errors that an interval holds
@@ -66,7 +66,7 @@ class Table:
 
 def train(table: Table) -> dict[str, Any]:
     """Fit forecasts, and their errors as cross-validation shows them; returns the model's JSON form."""
-    trends = table.x[:, table.names.index("trends")]
+    trends = TRUST * table.x[:, table.names.index("trends")]
     difference, mean = table.new - table.old, (table.new + table.old) / 2
     bent = np.arcsinh(difference / BEND)
     unseen_difference, unseen_mean = (

@@ -2,7 +2,8 @@
 
 Every scenario is a function of (data set, number). What varies: who holds which labels, what the joining node brings
 (useful, rich, redundant, mislabelled, tiny), link costs, learning rate, budget, event round, epochs, local rounds and
-window.
+window. From the number HARD_FROM on, a quarter are hard: few samples, of which each client has labelled a part wrongly,
+so that runs slow down at 35–70 %; a rich newcomer brings a multiple of all data there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ KINDS = (
     "join-useful", "join-useful", "join-useful", "join-rich", "join-redundant", "join-redundant", "join-mislabelled",
     "join-mislabelled", "join-mixed", "join-mixed", "join-tiny", "leave", "leave", "move", "move",
 )  # fmt: skip
+HARD_SHARE = 0.25
+HARD_NOISE = (0.2, 0.6)  # share of wrong labels at every client
+HARD_FROM = {"digits": 540, "fashion_mnist": 260}  # the scenarios before are as they were when they were first run
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,16 @@ DATA_SETS = {
     "digits": Ranges((15, 60), (0.0008, 0.012), (30, 80), 500),
     "fashion_mnist": Ranges((40, 120), (0.0004, 0.004), (25, 50), 2000),
 }
+HARD = {
+    "digits": Ranges((4, 14), (0.01, 0.05), (30, 80), 500),
+    "fashion_mnist": Ranges((4, 20), (0.003, 0.02), (25, 50), 2000),
+}
 
 
 def scenario(data_set: str, number: int) -> Scenario:
     """Return the population's scenario with a number, which is also its run seed."""
-    rng, ranges = random.Random(f"{data_set}/{number}"), DATA_SETS[data_set]
+    rng, hard = random.Random(f"{data_set}/{number}"), is_hard(data_set, number)
+    ranges = (HARD if hard else DATA_SETS)[data_set]
     kind = rng.choice(KINDS)
     labels = rng.sample(LABELS, 10)
     samples = rng.randint(*ranges.samples)
@@ -53,13 +62,16 @@ def scenario(data_set: str, number: int) -> Scenario:
     cost = 3.3 * (200 + local_rounds * sum(min(c["links"]["n2"], c["links"]["n3"]) for c in clients))
     rounds = max(rng.randint(*ranges.rounds), after_round + 2 * window + 8)
     low, high = map(math.log, ranges.learning_rate)
+    learning_rate = round(math.exp(rng.uniform(low, high)), 6)
+    if hard:
+        _make_hard(rng, clients + events.get("add", []), rich=kind == "join-rich")
     return Scenario.model_validate(
         {
-            "name": f"{kind}-{number}",
+            "name": f"{'hard-' if hard else ''}{kind}-{number}",
             "seed": number,
             "task": {
                 "name": data_set,
-                "learning_rate": round(math.exp(rng.uniform(low, high)), 6),
+                "learning_rate": learning_rate,
                 "test_samples": ranges.test_samples,
             },
             "nodes": [
@@ -74,6 +86,25 @@ def scenario(data_set: str, number: int) -> Scenario:
             "events": [{"after_round": after_round, **events}],
         }
     )
+
+
+def is_hard(data_set: str, number: int) -> bool:
+    """Whether a scenario is one of the hard ones; drawn apart, so that no other draw depends on it."""
+    return number >= HARD_FROM[data_set] and random.Random(f"{data_set}/{number}/hard").random() < HARD_SHARE
+
+
+def _make_hard(rng: random.Random, clients: list[dict[str, Any]], *, rich: bool) -> None:
+    """Make every client label a part of its samples wrongly; a rich newcomer brings 3–6 times as many again."""
+    kind = rng.choice(("random", "random", "shift"))
+    worst = 0.75 if kind == "shift" else 1.0  # with half of the labels shifted, nothing would be left to learn
+    share = round(worst * rng.uniform(*HARD_NOISE), 2)
+    for client in clients:
+        already = client.get("label_noise", {"share": 0})["share"]
+        if share > already:
+            client["label_noise"] = {"kind": kind, "share": share}
+        if rich and client["id"] == "n12":
+            times = rng.randint(3, 6)
+            client["data"] = {label: min(times * count, 120) for label, count in client["data"].items()}
 
 
 def _clients(rng: random.Random, labels: list[int], samples: int) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ import math
 from statistics import NormalDist
 
 from aiotwin_nb.decision.features import features
-from aiotwin_nb.decision.forest import BEND, Model, load_model
+from aiotwin_nb.decision.forest import BEND, TRUST, Model, load_model
 from aiotwin_nb.decision.validation import Evidence, Forecast, Judgement, Verdict, policies, rva
 
 _NORMAL = NormalDist()
@@ -60,7 +60,7 @@ def forecasts(model: Model, known: dict[str, float], difference: float) -> tuple
 
 def gain(model: Model, known: dict[str, float]) -> float:
     """Return what both futures gain on the present level, on average, in points."""
-    return known["trends"] + model.mean.predict(known)
+    return TRUST * known["trends"] + model.mean.predict(known)
 
 
 def worth_of_a_round(

@@ -45,7 +45,7 @@ class Model:
 
     `difference`: asinh(d / 3) of d = final accuracy kept − reverted: large differences are compressed, so that small
     ones, on which decisions turn, count. `mean`: the mean of both accuracies less what the trends say of it (features
-    level + trends), so that it carries over to data sets that learn slower. All in points.
+    level + TRUST · trends), so that it carries over to data sets that learn slower. All in points.
     `spread_*`: ln of the expected absolute error. `factor_*`: half of an 80 % interval / that expected error.
     `learning`: share of the difference's error variance that one more round in the window removes.
     """
@@ -62,6 +62,7 @@ class Model:
 
 
 BEND = 3.0  # points; differences well below it are not compressed
+TRUST = 0.7  # share of the gain that the trends foresee; they foresee too much where runs slow down
 FORESTS = ("difference", "mean", "spread_difference", "spread_old", "spread_new")
 
 NUMBERS = ("factor_difference", "factor_old", "factor_new", "learning")

@@ -4,7 +4,7 @@ import pytest
 
 from aiotwin_nb.bench import decisions, recorded
 from aiotwin_nb.bench.branches import Case, from_json, is_held_out, run_case, to_json
-from aiotwin_nb.bench.population import DATA_SETS, scenario
+from aiotwin_nb.bench.population import DATA_SETS, HARD_FROM, is_hard, scenario
 from aiotwin_nb.bench.scoring import METHODS, Method, decide, interpolated, summary
 from aiotwin_nb.decision import Judgement, policies
 
@@ -19,6 +19,20 @@ def test_the_population_has_every_kind_of_event_and_only_valid_scenarios():
     assert names == {
         "join-useful", "join-rich", "join-redundant", "join-mislabelled", "join-mixed", "join-tiny", "leave", "move",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("data_set", DATA_SETS)
+def test_a_part_of_the_later_scenarios_is_hard(data_set):
+    first = HARD_FROM[data_set]
+    assert not any(is_hard(data_set, number) for number in range(first))
+    hard = [number for number in range(first, first + 200) if is_hard(data_set, number)]
+    assert 30 <= len(hard) <= 70
+    for number in hard[:20]:
+        made = scenario(data_set, number)
+        assert made.name.startswith("hard-")
+        clients = [node for node in made.nodes if node.role == "client"]
+        clients += [node for event in made.events for node in event.add or ()]
+        assert all(node.label_noise.share >= 0.15 for node in clients), made.name
 
 
 def question(extra):
