@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from aiotwin_nb.continuum import Infrastructure, Role, check_infrastructure, read_nodes_csv
 from aiotwin_nb.errors import InvalidInput, did_you_mean
 from aiotwin_nb.scenario.labs import lab_names, lab_path
-from aiotwin_nb.scenario.located import FieldPath, Located, dotted, parse_value, parse_yaml, read_yaml
+from aiotwin_nb.scenario.located import FieldPath, Located, dotted, parse_value, read_yaml
 from aiotwin_nb.scenario.model import NodeSpec, Scenario
 
 Override = tuple[str, Any]
@@ -54,12 +54,6 @@ def find_scenario(source: str | Path) -> Path:
 def node_from_yaml(path: Path) -> NodeSpec:
     """Read one node from a YAML file (`aiotwin inject --add NODE.yaml`)."""
     document = read_yaml(path)
-    return _validated(NodeSpec, document, document.value, set())
-
-
-def node_from_text(text: str, origin: str = "node") -> NodeSpec:
-    """Read one node from YAML text."""
-    document = parse_yaml(text, origin)
     return _validated(NodeSpec, document, document.value, set())
 
 
