@@ -11,15 +11,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["AIoTwinError", "Run", "Scenario", "attach", "compare", "load_scenario", "plan", "replay", "run"]
+__all__ = ["AIoTwinError", "Lab", "Run", "Scenario", "attach", "compare", "load_scenario", "plan", "replay", "run"]
 
 if TYPE_CHECKING:
     from aiotwin_nb.api import Run, attach, compare, plan, replay, run
     from aiotwin_nb.errors import AIoTwinError
     from aiotwin_nb.scenario import Scenario, load_scenario
+    from aiotwin_nb.widgets.lab import Lab
 
 _HOMES = {
     "AIoTwinError": "aiotwin_nb.errors",
+    "Lab": "aiotwin_nb.widgets.lab",
     "Scenario": "aiotwin_nb.scenario",
     "load_scenario": "aiotwin_nb.scenario",
 }

@@ -203,6 +203,11 @@ class Run:
         recorded = self.state().status
         return "interrupted" if recorded == "running" and not alive else recorded
 
+    @property
+    def scenario(self) -> Scenario:
+        """The resolved scenario that it runs."""
+        return self._directory.scenario()
+
     def state(self) -> RunState:
         """The run's state, folded from its journal."""
         return self._directory.state()

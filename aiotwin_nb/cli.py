@@ -496,19 +496,19 @@ def _status(options: argparse.Namespace) -> int:
 
 def _watch(options: argparse.Namespace) -> int:
     from aiotwin_nb import api
-    from aiotwin_nb.orchestration.journal import read_journal
+    from aiotwin_nb.orchestration.journal import JournalTail
     from aiotwin_nb.orchestration.rundir import RunDirectory
     from aiotwin_nb.orchestration.state import RunState, evolve
     from aiotwin_nb.progress import make_progress
 
     directory = RunDirectory.open(options.run)
     progress = make_progress(sys.stdout)
-    state, seen = RunState.before(directory.rules()), 0
+    state, journal = RunState.before(directory.rules()), JournalTail(directory.journal_file)
     try:
         while True:
             alive = directory.is_owned()
-            for entry in read_journal(directory.journal_file)[seen:]:
-                state, seen = evolve(state, entry.event), seen + 1
+            for entry in journal.read():
+                state = evolve(state, entry.event)
                 progress(entry.event, state)
             if not alive:
                 break

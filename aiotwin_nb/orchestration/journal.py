@@ -69,19 +69,44 @@ class Journal:
             self._file = -1
 
 
+class JournalTail:
+    """Gives the entries of a journal that were completed since the last call; a new one starts at the beginning."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+        self._count = 0
+
+    def read(self) -> list[Entry]:
+        """New complete entries, in order; raises InvalidInput at a damaged line that others follow.
+
+        A torn or damaged last line counts as not written yet and is looked at again next time.
+        """
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                content = file.read()
+        except FileNotFoundError:
+            return []
+        entries, good = _parse(self._path, content, self._count)
+        self._position += good
+        self._count += len(entries)
+        return entries
+
+
 def read_journal(path: Path) -> list[Entry]:
     """All complete entries of a journal; a torn last line (the process died while writing) is left out.
 
     Raises InvalidInput when a line before the last is damaged.
     """
-    entries, _ = _parse(path)
-    return entries
+    return JournalTail(path).read()
 
 
 def mend_journal(path: Path) -> list[Entry]:
     """Like `read_journal`, and cut a torn last line off the file; only the run's owner may do this."""
-    entries, good = _parse(path)
-    if path.exists() and path.stat().st_size > good:
+    content = path.read_bytes() if path.exists() else b""
+    entries, good = _parse(path, content)
+    if len(content) > good:
         os.truncate(path, good)
     return entries
 
@@ -112,21 +137,18 @@ def _checksum(body: dict[str, Any]) -> str:
     return hashlib.sha256(_dump(body)).hexdigest()[:16]
 
 
-def _parse(path: Path) -> tuple[list[Entry], int]:
-    """Entries and the number of good bytes."""
-    if not path.exists():
-        return [], 0
-    content = path.read_bytes()
+def _parse(path: Path, content: bytes, first: int = 0) -> tuple[list[Entry], int]:
+    """Entries and the number of good bytes; `first`: the number of the content's first entry, counted from 0."""
     lines = content.split(b"\n")
     entries: list[Entry] = []
     good = 0
     for number, line in enumerate(lines[:-1], start=1):
-        entry = _entry(line, len(entries))
+        entry = _entry(line, first + len(entries))
         if entry is None:
             if number == len(lines) - 1:
                 break
             raise InvalidInput(
-                f"{path}:{number}: this journal line is damaged (its checksum or number does not fit). "
+                f"{path}:{first + number}: this journal line is damaged (its checksum or number does not fit). "
                 "A run can only be continued from an undamaged journal; restore the file from a copy"
             )
         entries.append(entry)

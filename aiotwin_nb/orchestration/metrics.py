@@ -62,15 +62,30 @@ def _changes(state: RunState) -> dict[str, Any]:
     return values
 
 
+class StateAndRows:
+    """A run's state and its metric rows, folded event by event."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.state = RunState.before(rules)
+        self._rows: list[dict[str, Any]] = []  # of all rounds but the last, whose row may still change
+
+    def add(self, event: Event) -> None:
+        """Take in the next event."""
+        if isinstance(event, RoundFinished) and self.state.round >= 0:
+            self._rows.append(metric_row(self.state))
+        self.state = evolve(self.state, event)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows so far, one per round, ascending."""
+        return [*self._rows, metric_row(self.state)] if self.state.round >= 0 else []
+
+
 def rows_of(rules: Rules, events: Iterable[Event]) -> list[dict[str, Any]]:
     """All rows of a journal's events, one per round, ascending."""
-    rows: list[dict[str, Any]] = []
-    state = RunState.before(rules)
+    folded = StateAndRows(rules)
     for event in events:
-        if isinstance(event, RoundFinished) and state.round >= 0:
-            rows.append(metric_row(state))
-        state = evolve(state, event)
-    return [*rows, metric_row(state)] if state.round >= 0 else rows
+        folded.add(event)
+    return folded.rows()
 
 
 class JournalSource:

@@ -1,0 +1,11 @@
+"""Panel: Cluster."""
+
+from __future__ import annotations
+
+from aiotwin_nb.widgets.panel import Panel
+
+
+class ClusterPanel(Panel):
+    """Cluster."""
+
+    title = "Cluster"

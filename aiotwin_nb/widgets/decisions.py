@@ -1,0 +1,11 @@
+"""Panel: Decisions."""
+
+from __future__ import annotations
+
+from aiotwin_nb.widgets.panel import Panel
+
+
+class DecisionsPanel(Panel):
+    """Decisions."""
+
+    title = "Decisions"

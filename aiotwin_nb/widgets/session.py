@@ -1,0 +1,179 @@
+"""What the panels of one lab share: the scenario that is being drafted, and the run that is followed.
+
+Panels observe traits and never call each other; the session is the only one that starts, follows or commands runs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import traitlets
+
+from aiotwin_nb import api
+from aiotwin_nb.errors import AIoTwinError, InvalidInput
+from aiotwin_nb.orchestration.inbox import Command, check_command, parse_command, submit
+from aiotwin_nb.scenario import Scenario
+from aiotwin_nb.widgets.follow import Follower, Snapshot
+
+
+class Session(traitlets.HasTraits):
+    """The model behind a lab's panels.
+
+    `scenario`: what `start` would run; `change` edits it. `phase`: none (nothing runs), starting, or attached.
+    `snapshot`: what is known of the run; set from the follower's thread, so observers must be quick and must not raise.
+    `selected`: id of the node that is selected. `problem`: the last thing that went wrong and has not been mended.
+    """
+
+    scenario = traitlets.Instance(Scenario)
+    phase = traitlets.Enum(("none", "starting", "attached"), default_value="none")
+    snapshot = traitlets.Instance(Snapshot, allow_none=True)
+    selected = traitlets.Unicode("")
+    problem = traitlets.Unicode("")
+
+    def __init__(self, scenario: api.Source, *, runs: str | Path = "runs") -> None:
+        super().__init__(scenario=api.resolve(scenario, {}))
+        self.runs = Path(runs)
+        self._run: api.Run | None = None
+        self._follower: Follower | None = None
+        self._starter: threading.Thread | None = None
+        self._arrived = threading.Condition()
+        self._closed = False
+
+    # The draft.
+
+    def change(self, changes: Mapping[str, Any]) -> None:
+        """Edit the scenario by dotted paths (`{"validation.window": 3}`); raises InvalidInput and changes nothing then."""
+        self.scenario = api.resolve(self.scenario, changes)
+
+    # The run.
+
+    @property
+    def run(self) -> api.Run | None:
+        """The run that is followed."""
+        return self._run
+
+    def start(self, **options: Any) -> None:
+        """Start the scenario as a process of its own and follow it; returns at once, `phase` says how far it is.
+
+        `options`: as for `aiotwin_nb.run`. Raises InvalidInput when a run of this lab is under way.
+        """
+        self._refuse_while_busy()
+        self.problem, self.phase, self.snapshot = "", "starting", None
+        options.setdefault("out", self.runs / api.default_directory(self.scenario).name)
+        self._in_background(lambda: api.run(self.scenario, **options))
+
+    def resume(self) -> None:
+        """Go on with the stopped or interrupted run; returns at once."""
+        run = self._needed_run()
+        self._refuse_while_busy()
+        self.problem, self.phase = "", "starting"
+        self._in_background(run.resume)
+
+    def stop(self) -> None:
+        """Ask the run to stop at the next round boundary; it can be resumed."""
+        self._send(parse_command({"command": "stop"}))
+
+    def inject(self, change: Mapping[str, Any]) -> str:
+        """Send a change of the nodes to the run; returns the command's id at once.
+
+        `change`: add, remove, link, data (and after_round) as in a scenario's events. Raises InvalidInput for what
+        makes no sense now; what the run itself refuses later is in `snapshot.commands`.
+        """
+        return self._send(parse_command({"command": "inject", **change}))
+
+    def attach(self, reference: str | Path | None = None) -> None:
+        """Follow a run that exists, by default the newest under `runs`; its scenario becomes the draft."""
+        if reference is None:
+            reference = _newest(self.runs)
+        self._follow(api.attach(reference))
+        self.problem = ""
+        self.scenario = self._needed_run().scenario
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the run has ended and its last rows are here; raises what `Run.wait` raises."""
+        until = None if timeout is None else time.monotonic() + timeout
+        with self._arrived:
+            while self.phase == "starting" or (self._run is not None and not self._ended()):
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError(f"the run still goes on after {timeout:g} s")
+                self._arrived.wait(0.5 if left is None else min(left, 0.5))
+        if self._run is None:
+            raise InvalidInput(self.problem or "nothing was started; call start() first")
+        self._run.wait(timeout=5)
+
+    def close(self) -> None:
+        """End what this notebook has running for the lab: readers and waiters. The run goes on. Safe to call twice."""
+        self._closed = True
+        if self._follower is not None:
+            self._follower.close()
+        if self._starter is not None:
+            self._starter.join(timeout=10)
+        self.unobserve_all()
+
+    # Inside.
+
+    def _ended(self) -> bool:
+        return self.snapshot is not None and not self.snapshot.live
+
+    def _send(self, command: Command) -> str:
+        run, snapshot = self._needed_run(), self.snapshot
+        if snapshot is None:
+            raise InvalidInput("the run has only just begun; try again in a moment")
+        if snapshot.status == "finished":
+            raise InvalidInput(f"{run.path.name}: the run has finished ({snapshot.state.stop_reason}); start a new one")
+        check_command(command, snapshot.state.infrastructure)
+        return submit(run.path / "inbox", command)
+
+    def _needed_run(self) -> api.Run:
+        if self._run is None:
+            raise InvalidInput("this lab has no run yet; start one, or attach to one")
+        return self._run
+
+    def _refuse_while_busy(self) -> None:
+        if self.phase == "starting":
+            raise InvalidInput("a run is being started already")
+        if self._run is not None and self._run.status == "running":
+            raise InvalidInput(f"{self._run.path.name} is running; stop it first, or open a second lab")
+
+    def _in_background(self, begin: Callable[[], api.Run]) -> None:
+        def work() -> None:
+            try:
+                run = begin()
+                if not self._closed:
+                    self._follow(run)
+            except (AIoTwinError, OSError) as error:
+                self.problem = str(error)
+                self.phase = "none" if self._run is None else "attached"
+            with self._arrived:
+                self._arrived.notify_all()
+
+        self._starter = threading.Thread(target=work, name="aiotwin-start", daemon=True)
+        self._starter.start()
+
+    def _follow(self, run: api.Run) -> None:
+        if self._follower is not None:
+            self._follower.close()
+        self._run = run
+        self._follower = Follower(run.path, self._take)
+        self._take(self._follower.look())
+        self.phase = "attached"
+        self._follower.start()
+
+    def _take(self, snapshot: Snapshot | None) -> None:
+        if snapshot is None or self._closed:
+            return
+        self.snapshot = snapshot
+        with self._arrived:
+            self._arrived.notify_all()
+
+
+def _newest(runs: Path) -> Path:
+    found = sorted(runs.glob("*/scenario.yaml"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise InvalidInput(f"there are no runs under {runs}; start one first")
+    return found[-1].parent
