@@ -46,7 +46,7 @@ class Session(traitlets.HasTraits):
     # The draft.
 
     def change(self, changes: Mapping[str, Any]) -> None:
-        """Edit the scenario by dotted paths (`{"validation.window": 3}`); raises InvalidInput and changes nothing then."""
+        """Edit the scenario by dotted paths (`{"validation.window": 3}`); raises InvalidInput, then nothing changes."""
         self.scenario = api.resolve(self.scenario, changes)
 
     # The run.
