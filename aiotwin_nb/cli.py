@@ -19,7 +19,6 @@ from aiotwin_nb.scenario import (
     load_scenario,
     node_from_yaml,
     parse_override,
-    parse_value,
     scenario_schema,
 )
 
@@ -561,25 +560,36 @@ def _notebook_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("notebook", type=Path, metavar="NOTEBOOK", help="a notebook file")
     parser.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("-o", dest="output", type=Path, metavar="OUT.ipynb", help="default: runs/<name>-executed.ipynb")
+    parser.epilog = "What the notebook records is written beside OUT.ipynb, to OUT.results.json."
 
 
 def _notebook(options: argparse.Namespace) -> int:
     from aiotwin_nb.notebook import execute_notebook
+    from aiotwin_nb.notebook.parameters import declared_parameters, read_parameters
 
-    parameters = {name: parse_value(value, f"-p {name}") for name, value in options.parameters}
+    parameters = read_parameters(declared_parameters(options.notebook), options.parameters, "-p")
     print(execute_notebook(options.notebook, parameters, options.output))
     return 0
 
 
 def _lab_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("aiotwin-lab"), metavar="DIR")
-    parser.epilog = "What stands behind -- is passed on to JupyterLab, e.g. aiotwin lab -- --no-browser"
+    parser.add_argument("--force", action="store_true", help="replace notebooks and labs that you have changed, too")
+    parser.add_argument(
+        "--app", nargs="?", const="", metavar="NOTEBOOK", help="serve a notebook as an application (Voila) instead"
+    )
+    parser.epilog = "What stands behind -- is passed on to JupyterLab or Voila, e.g. aiotwin lab -- --no-browser"
 
 
 def _lab(options: argparse.Namespace) -> int:
-    from aiotwin_nb.notebook import open_lab
+    from aiotwin_nb.notebook import serve
+    from aiotwin_nb.notebook.copies import copy_shipped
 
-    return open_lab(options.folder, options.extra)
+    for line in copy_shipped(options.folder, force=options.force).lines(options.folder):
+        print(line, flush=True)
+    if options.app is not None:
+        return serve.open_app(options.folder, options.app, options.extra)
+    return serve.open_lab(options.folder, options.extra)
 
 
 def _schema(options: argparse.Namespace) -> int:
