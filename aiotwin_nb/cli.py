@@ -397,6 +397,79 @@ def _is_run(reference: str) -> bool:
     return any((path / "scenario.yaml").is_file() for path in (Path(reference), Path("runs") / reference))
 
 
+# sweep.
+
+
+def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="NOTEBOOK|SCENARIO", help="a notebook, a scenario file or the name of a lab")
+    parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="KEY=A,B,C",
+        help="values of a field, or of a notebook's parameter; may be given several times",
+    )
+    parser.add_argument("--seeds", type=_seeds, metavar="A-B", help="e.g. 1-10 or 1,4,7; default: the scenario's seed")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a value that all runs have"
+    )
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default 2)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for results; runs found there are not repeated")
+    parser.add_argument(
+        "--runtime", help="where scenarios run: embedded or stacked (by default the latter where the task allows it)"
+    )
+    parser.add_argument("--no-progress", action="store_true", help="no progress line")
+    _json_argument(parser)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from aiotwin_nb import api
+    from aiotwin_nb.progress import make_counter
+
+    if options.workers < 1:
+        raise InvalidInput(f"--workers {options.workers}: there must be at least 1")
+    counter = make_counter(quiet=options.no_progress)
+    try:
+        swept = api.run_sweep(
+            options.source,
+            api.read_grid(options.source, options.grid),
+            seeds=options.seeds,
+            fixed=api.read_fixed(options.source, options.overrides),
+            workers=options.workers,
+            out=options.out,
+            runtime=options.runtime,
+            tell=lambda outcome, done, total: counter(done, total, outcome.cell.label, outcome.error),
+        )
+    finally:
+        counter.close()
+    pictures = _save_sweep(swept)
+    if options.json:
+        _print_json({**swept.as_dict(), "pictures": pictures})
+    else:
+        if swept.runtime:
+            print(_RUNTIME_LINES[swept.runtime])
+        print(swept.text())
+        print(f"{len(swept.outcomes)} cells, {len(swept.reused)} of them from before, {len(swept.failed)} failed")
+        print(f"{swept.folder / 'results.csv'} and {', '.join(pictures)}")
+    for outcome in swept.failed:
+        print(f"aiotwin: {outcome.cell.label}: {outcome.error}", file=sys.stderr)
+    return 1 if swept.failed else 0
+
+
+def _save_sweep(swept: Any) -> dict[str, str]:
+    """Write the table and the pictures; returns the pictures' names with their alternative texts."""
+    from aiotwin_nb.widgets.figures import png
+    from aiotwin_nb.widgets.sweeps import draw_curves, draw_sweep
+
+    swept.table().to_csv(swept.folder / "results.csv", index=False)
+    if len(swept.failed) == len(swept.outcomes):
+        return {}
+    figures = {"results.png": draw_sweep(swept), **({"curves.png": draw_curves(swept)} if swept.runtime else {})}
+    for name, figure in figures.items():
+        (swept.folder / name).write_bytes(png(figure))
+    return {name: str(figure.get_label()) for name, figure in figures.items()}
+
+
 # calibrate.
 
 
@@ -618,6 +691,7 @@ VERBS = {
     "plan": (_plan_arguments, _plan, "configuration and costs at the start and after every event, without training"),
     "replay": (_replay_arguments, _replay, "decisions on a recorded accuracy curve, without training"),
     "compare": (_compare_arguments, _compare, "run both branches of every event and say which was better"),
+    "sweep": (_sweep_arguments, _sweep, "run a scenario or a notebook over a grid of values and seeds"),
     "calibrate": (_calibrate_arguments, _calibrate, "measure the clients' speeds in a run, for a scenario to declare"),
     "bench": (_bench_arguments, _bench, "score every decision policy on a population of scenarios"),
     "status": (_status_arguments, _status, "how a run is"),
