@@ -41,8 +41,8 @@ Group = list[Outcome]
 def draw_sweep(sweep: Sweep) -> Figure:
     """How runs ended: a row of panels for each measure, along the first key's values, a column for the other keys'.
 
-    Circles are runs (seeds), diamonds their means, bars go from the least to the most; means are joined where the values
-    are numbers. For scenarios the last row counts decisions.
+    Circles are runs (seeds), diamonds their means, bars go from the least to the most; means of numbers are
+    joined. For scenarios the last row counts decisions.
     """
     columns = list(_grouped(sweep.outcomes, sweep.keys[1:]).items())
     measures = sweep.measures()[:_MOST_ROWS]
