@@ -146,7 +146,7 @@ class _PlainCounter:
     def __call__(self, done: int, total: int, label: str, error: str | None) -> None:
         if error or done == total or time.monotonic() - self._last >= 1:
             self._last = time.monotonic()
-            print(f"{done} of {total}: {label}" + (f" FAILED: {error}" if error else ""), file=self._stream, flush=True)
+            print(f"{done} of {total}: {label}" + " FAILED" * bool(error), file=self._stream, flush=True)
 
     def close(self) -> None:
         """Nothing to do."""
@@ -168,7 +168,7 @@ class _LiveCounter:
 
     def __call__(self, done: int, total: int, label: str, error: str | None) -> None:
         if error:
-            self._bar.console.print(f"{label} FAILED: {error}", markup=False)
+            self._bar.console.print(f"{label} FAILED", markup=False)
         self._bar.update(self._task, description=label, total=total, completed=done)
 
     def close(self) -> None:

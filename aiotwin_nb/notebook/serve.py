@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import secrets
 import subprocess
 import sys
 from pathlib import Path
 
 from aiotwin_nb.errors import InvalidInput, MissingDependency, did_you_mean
 
+# JupyterLab makes a token by itself, and Voila when told to; a token of ours would be hidden in the address they print.
 # JupyterLab asks for news, checks for updates and looks up extensions unless told otherwise.
 QUIET_LAB = (
     "--ServerApp.ip=127.0.0.1",
@@ -18,7 +17,13 @@ QUIET_LAB = (
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     "--LabApp.extension_manager=readonly",
 )
-QUIET_APP = ("--Voila.ip=127.0.0.1", "--Voila.auto_token=True")
+# Voila's page names fonts and scripts on other servers, which the browser is told not to fetch.
+_OWN = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
+QUIET_APP = (
+    "--Voila.ip=127.0.0.1",
+    "--Voila.auto_token=True",
+    f"--Voila.tornado_settings={{'headers': {{'Content-Security-Policy': {_OWN!r}}}}}",
+)
 APP = "00-lab.ipynb"
 
 
@@ -50,6 +55,4 @@ def _app(folder: Path, notebook: str) -> Path:
 
 
 def _serve(module: list[str], folder: Path) -> int:
-    # By the environment, as other users of the machine can read the arguments of a process.
-    environment = {"JUPYTER_TOKEN": secrets.token_hex(24), **os.environ}
-    return subprocess.call([sys.executable, "-m", *module], cwd=folder, env=environment)
+    return subprocess.call([sys.executable, "-m", *module], cwd=folder)

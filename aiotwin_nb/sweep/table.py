@@ -22,6 +22,8 @@ DECISION = (
     "rounds_left_old", "rounds_left_new", "change_cost", "round_cost_before", "round_cost_after",
 )  # fmt: skip
 
+_MOST_MEASURES = 6
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -96,13 +98,13 @@ class Sweep:
         """For each combination of the grid: seeds, mean and range of every measure, decisions."""
         table, measures = self.table(), self.measures()
         found: list[Row] = []
-        for values in dict.fromkeys(tuple(_key(o, self.keys)) for o in self.outcomes):
+        for words, values in {_words_of(o, self.keys): _cells(o.cell.values) for o in self.outcomes}.items():
             chosen = table
-            for key, value in zip(self.keys, values, strict=True):
-                chosen = chosen[chosen[key].map(shown) == value]
+            for key, word in zip(self.keys, words, strict=True):
+                chosen = chosen[chosen[key].map(shown) == word]
             finished = chosen[chosen["status"] != "failed"]
             runs = finished.drop_duplicates([SEED]) if SEED in finished else finished
-            row: Row = dict(zip(self.keys, values, strict=True)) | {"runs": len(runs)}
+            row: Row = {key: values[key] for key in self.keys} | {"runs": len(runs)}
             row |= {name: _spread(runs[name].dropna()) for name in measures}
             if self.runtime:
                 row["decisions"] = dict(Counter(finished["decision"].dropna()))
@@ -110,12 +112,16 @@ class Sweep:
         return found
 
     def text(self) -> str:
-        """The summary as a table of text."""
-        rows = [{name: _words(value, name) for name, value in row.items()} for row in self.summary()]
+        """The summary as a table of text; of many measures the first ones."""
+        left_out = self.measures()[_MOST_MEASURES:]
+        rows = [
+            {name: _words(value, name) for name, value in row.items() if name not in left_out} for row in self.summary()
+        ]
         names = list(rows[0]) if rows else []
         wide = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
         lines = [dict(zip(names, names, strict=True)), *rows]
-        return "\n".join("  ".join(f"{line[name]:{wide[name]}}" for name in names).rstrip() for line in lines)
+        table = "\n".join("  ".join(f"{line[name]:{wide[name]}}" for name in names).rstrip() for line in lines)
+        return table + (f"\n(and {len(left_out)} more columns of numbers in results.csv)" if left_out else "")
 
 
 def _run_rows(outcome: Outcome) -> list[Row]:
@@ -149,9 +155,9 @@ def _cells(values: Mapping[str, Any]) -> Row:
     return {key: shown(value) if isinstance(value, list | dict) else value for key, value in values.items()}
 
 
-def _key(outcome: Outcome, keys: Sequence[str]) -> list[str]:
+def _words_of(outcome: Outcome, keys: Sequence[str]) -> tuple[str, ...]:
     values = _cells(outcome.cell.values)
-    return [shown(values[key]) for key in keys]
+    return tuple(shown(values[key]) for key in keys)
 
 
 def _spread(column: Any) -> dict[str, float] | None:

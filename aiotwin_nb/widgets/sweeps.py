@@ -138,6 +138,9 @@ def _points(axes: Axes, groups: Sequence[Sequence[float]], *, joined: bool) -> N
     places, means = [], []
     for place, values in enumerate(groups):
         if not values:
+            axes.text(
+                place, 0.5, "no result", transform=axes.get_xaxis_transform(), ha="center", color=GREY, fontsize=9
+            )
             continue
         mean = sum(values) / len(values)
         jitter = [place + 0.2 * ((i + 0.5) / len(values) - 0.5) for i in range(len(values))]
