@@ -34,7 +34,7 @@ from aiotwin_nb.orchestration.metrics import JournalSource
 from aiotwin_nb.orchestration.ports import Runtime
 from aiotwin_nb.orchestration.replay import plan_along_events, plan_by_strategies, read_trace, replay_summary
 from aiotwin_nb.orchestration.replay import replay as replay_trace
-from aiotwin_nb.orchestration.rundir import RunDirectory, check_new, scenario_yaml
+from aiotwin_nb.orchestration.rundir import RunDirectory, check_new, new_tracking_id, scenario_yaml
 from aiotwin_nb.orchestration.state import Rules, RunState
 from aiotwin_nb.orchestration.store import DirectoryStore, MemoryStore
 from aiotwin_nb.orchestration.summary import summarise
@@ -412,11 +412,13 @@ def execute(
     rules = check(scenario)
     tracker = make_tracker(tracking)
     engine = make_runtime(runtime, scenario, workers)
-    notes = {"model_size_mb": str(engine.model_size_mb())} if scenario.model_size_mb == "auto" else {}
-    run_directory = RunDirectory.create(directory, scenario, {**notes, "runtime": runtime})
+    notes = {"runtime": runtime, "tracking_id": new_tracking_id(directory)}
+    if scenario.model_size_mb == "auto":
+        notes["model_size_mb"] = str(engine.model_size_mb())
+    run_directory = RunDirectory.create(directory, scenario, notes)
     try:
         store = DirectoryStore(run_directory, _training_check(scenario))
-        tracker.start(run_directory.run_id, directory, {"scenario": scenario.resolved()})
+        tracker.start(run_directory.tracking_id, directory, {"scenario": scenario.resolved()})
         orchestrator = Orchestrator(rules, engine, store, tracker, listeners)
     except AIoTwinError:
         run_directory.remove()
@@ -446,7 +448,7 @@ def continue_run(
         engine = make_runtime(_runtime_of(directory), rules.scenario, workers)
         tracked = {row["round"] for row in _wandb_rows(directory)}
         tracker = make_tracker(tracking)
-        tracker.start(directory.run_id, directory.path, {"scenario": rules.scenario.resolved()})
+        tracker.start(directory.tracking_id, directory.path, {"scenario": rules.scenario.resolved()})
     except BaseException:
         directory.release()
         raise
