@@ -133,7 +133,7 @@ def test_the_same_parameters_give_the_same_results(tmp_path):
 def test_committed_notebooks_record_results(name):
     recorded = [
         o.data["application/vnd.aiotwin.results+json"]
-        for o in outputs(path)
+        for o in outputs(ROOT / "notebooks" / f"{name}.ipynb")
         if "application/vnd.aiotwin.results+json" in o.get("data", {})
     ]
     assert recorded

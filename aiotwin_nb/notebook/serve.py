@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 from aiotwin_nb.errors import InvalidInput, MissingDependency, did_you_mean
 
 # JupyterLab makes a token by itself, and Voila when told to; a token of ours would be hidden in the address they print.
-# JupyterLab asks for news, checks for updates and looks up extensions unless told otherwise.
+# JupyterLab asks for news, checks for updates and looks up extensions unless told otherwise, and asks the user whether it
+# should unless the defaults of its settings say so.
+JUPYTER_DEFAULTS = Path(__file__).parents[1] / "jupyter"
 QUIET_LAB = (
     "--ServerApp.ip=127.0.0.1",
     "--LabApp.news_url=None",
@@ -55,4 +58,6 @@ def _app(folder: Path, notebook: str) -> Path:
 
 
 def _serve(module: list[str], folder: Path) -> int:
-    return subprocess.call([sys.executable, "-m", *module], cwd=folder)
+    config_path = filter(None, (str(JUPYTER_DEFAULTS), os.environ.get("JUPYTER_CONFIG_PATH")))
+    environment = {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(config_path)}
+    return subprocess.call([sys.executable, "-m", *module], cwd=folder, env=environment)
