@@ -11,8 +11,8 @@ from pathlib import Path
 from aiotwin_nb.errors import InvalidInput, MissingDependency, did_you_mean
 
 # JupyterLab makes a token by itself, and Voila when told to; a token of ours would be hidden in the address they print.
-# JupyterLab asks for news, checks for updates and looks up extensions unless told otherwise, and asks the user whether it
-# should unless the defaults of its settings say so.
+# JupyterLab asks for news, checks for updates and looks up extensions unless told otherwise, and asks the user whether
+# it should unless the defaults of its settings say so.
 JUPYTER_DEFAULTS = Path(__file__).parents[1] / "jupyter"
 QUIET_LAB = (
     "--ServerApp.ip=127.0.0.1",

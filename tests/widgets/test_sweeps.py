@@ -77,8 +77,9 @@ def test_what_failed_and_what_is_too_much_is_said():
     many = [outcome({"a": 1, "b": b, "seed": 1}, 80) for b in range(14)]
     many[0] = Outcome(many[0].cell, None, "it failed")
     swept = sweep(("a", "b"), many)
-    assert "no result" in [text.get_text() for text in draw_sweep(swept).axes[0].texts]
-    assert "9 more are in results.csv" in draw_sweep(swept)._suptitle.get_text()
+    figure = draw_sweep(swept)
+    assert "no result" in [text.get_text() for text in figure.axes[0].texts]
+    assert "9 more are in results.csv" in figure._suptitle.get_text()
     assert "2 more are in results.csv" in draw_curves(swept)._suptitle.get_text()
 
 
