@@ -440,6 +440,9 @@ def _sweep(options: argparse.Namespace) -> int:
             runtime=options.runtime,
             tell=lambda outcome, done, total: counter(done, total, outcome.cell.label, outcome.error),
         )
+    except KeyboardInterrupt:
+        print("aiotwin: what is done is kept; the same command goes on from there", file=sys.stderr)
+        raise
     finally:
         counter.close()
     pictures = _save_sweep(swept)
