@@ -1,6 +1,6 @@
 """The recommended policy: forecasts both futures with 80 % intervals, and says when it pays to look one round longer.
 
-The forecasts are those of small regression forests, trained on simulated runs whose both branches were run to the end
+The forecasts are those of small regression trees (forests and boosted), trained on simulated runs whose both branches were run to the end
 (`python -m aiotwin_nb.bench.learn`); their inputs are in `features`. What is decided is the sign of the predicted
 difference; the two forecasts agree with it: new = m + d/2, old = m − d/2, m the mean of both.
 
