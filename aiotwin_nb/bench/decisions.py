@@ -18,6 +18,7 @@ from aiotwin_nb.errors import AIoTwinError, InvalidInput
 EXTENSIONS = (0, 3)
 SEEDS = {"digits": [*range(1000), *range(1000, 1800, 2)], "fashion_mnist": range(560)}
 QUICK_SEEDS = {"digits": range(1, 60, 2), "fashion_mnist": range(1, 12, 2)}
+CASE_BY_CASE = ("original", "default")  # methods whose every decision is written down
 RECORDED = Path("../shared/reference/icmlcn")
 
 
@@ -175,6 +176,8 @@ def _write(out: Path, results: dict[str, Any], outcomes: Sequence[Outcome]) -> N
         writer = csv.writer(stream)
         writer.writerow(["data_set", "scenario", "method", "decision", "extra_rounds", "final", "best", "regret"])
         for o in outcomes:
+            if not o.method.startswith(CASE_BY_CASE):
+                continue
             numbers = (_rounded(o.final), _rounded(o.best), _rounded(o.regret))
             writer.writerow([o.data_set, o.case, o.method, o.decision, o.extra_rounds, *numbers])
     with (out / "decisions-recorded.csv").open("w", newline="", encoding="utf-8") as stream:
