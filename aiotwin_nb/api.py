@@ -39,6 +39,7 @@ from aiotwin_nb.orchestration.state import Rules, RunState
 from aiotwin_nb.orchestration.store import DirectoryStore, MemoryStore
 from aiotwin_nb.orchestration.summary import summarise
 from aiotwin_nb.planning.strategies import strategies as known_strategies
+from aiotwin_nb.planning.strategies import wants_updates
 from aiotwin_nb.scenario import NodeSpec, Scenario, load_scenario, parse_value, split_override
 from aiotwin_nb.sweep import Cell, Outcome, Sweep, combinations, run_cells, split_grid
 from aiotwin_nb.sweep.cells import shown
@@ -505,6 +506,7 @@ def training_spec(scenario: Scenario) -> TrainingSpec:
         task=task,
         aggregation_global=(tiers[0].name, tiers[0].args),
         aggregation_local=(tiers[1].name, tiers[1].args),
+        report_updates=wants_updates(scenario.strategy.name, scenario.strategy.args),
     )
 
 
