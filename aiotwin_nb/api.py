@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,7 +57,7 @@ def plan(source: Source, **overrides: Any) -> dict[str, Any]:
     (`plan("improvement", strategy__name="flat")`).
     """
     scenario = resolve(source, overrides)
-    return plan_along_events(_rules(scenario))
+    return plan_along_events(rules_of(scenario))
 
 
 def compare_plans(source: Source, strategies: str | Iterable[str] = "all", **overrides: Any) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def compare_plans(source: Source, strategies: str | Iterable[str] = "all", **ove
 
     `strategies`: names, or "all". Keys: `strategies`, a list of plans in figures or of {"name", "error"}, and `unit`.
     """
-    rules = _rules(resolve(source, overrides))
+    rules = rules_of(resolve(source, overrides))
     return plan_by_strategies(rules, strategy_names(strategies))
 
 
@@ -89,7 +90,7 @@ def calibrate(run: str | Path) -> tuple[Scenario, list[Speed]]:
 
 def replay(source: Source, trace: str | Path, **overrides: Any) -> dict[str, Any]:
     """Decisions on a recorded accuracy curve (CSV: round,accuracy,loss,total cost); nothing is trained."""
-    return replay_summary(replay_trace(_rules(resolve(source, overrides)), read_trace(Path(trace))))
+    return replay_summary(replay_trace(rules_of(resolve(source, overrides)), read_trace(Path(trace))))
 
 
 def run(
@@ -314,16 +315,16 @@ def resolve(source: Source, overrides: Mapping[str, Any]) -> Scenario:
     if not pairs:
         return source
     from aiotwin_nb.scenario.load import build_scenario
-    from aiotwin_nb.scenario.located import parse_yaml
+    from aiotwin_nb.scenario.located import Located
 
-    return build_scenario(parse_yaml(scenario_yaml(source), source.name), Path.cwd(), list(pairs.items()))
+    return build_scenario(Located(source.name, source.resolved(), {}), Path.cwd(), list(pairs.items()))
 
 
 def check(scenario: Scenario) -> Rules:
     """Every check before a run: plan, budget, task, data, aggregation; raises InvalidInput. Returns the rules."""
     from aiotwin_nb.runtime.embedded import validate_training
 
-    rules = _rules(scenario)
+    rules = rules_of(scenario)
     check_budget(rules)
     infrastructure, spec = scenario.infrastructure, training_spec(scenario)
     validate_training(spec, infrastructure)
@@ -459,7 +460,8 @@ def _wandb_rows(directory: RunDirectory) -> list[dict[str, Any]]:
         return []
 
 
-def _rules(scenario: Scenario) -> Rules:
+def rules_of(scenario: Scenario) -> Rules:
+    """What a run of the scenario is decided by; measures the model where its size is `auto`."""
     return Rules.of(scenario, model_size_mb=_model_size(scenario) if scenario.model_size_mb == "auto" else None)
 
 
@@ -494,7 +496,7 @@ def _compare_elsewhere(scenario: Scenario, runtime: str, seeds: list[int]) -> li
 
 
 def _compare_one(scenario: Scenario, runtime: str) -> list[dict[str, Any]]:
-    return compare_branches(_rules(scenario), lambda: make_runtime(runtime, scenario), NullTracker())
+    return compare_branches(rules_of(scenario), lambda: make_runtime(runtime, scenario), NullTracker())
 
 
 def _runtime_of(directory: RunDirectory) -> str:
@@ -531,4 +533,6 @@ def _start(directory: Path, arguments: list[str], stdin: str) -> Run:
         log.unlink()
         raise (InvalidInput if process.returncode == 2 else RunFailed)(message)
     log.replace(directory / LOG)
+    # A child that nobody waits for stays in the process table when it has ended, for as long as the kernel lives.
+    threading.Thread(target=process.wait, name="aiotwin-reap", daemon=True).start()
     return handle
