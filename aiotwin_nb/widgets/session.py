@@ -93,6 +93,13 @@ class Session(traitlets.HasTraits):
         self.problem = ""
         self.scenario = self._needed_run().scenario
 
+    def detach(self) -> None:
+        """Follow the run no longer; it goes on, and its scenario stays as the draft of a new one."""
+        if self._follower is not None:
+            self._follower.close()
+        self._run = self._follower = None
+        self.problem, self.snapshot, self.phase = "", None, "none"
+
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the run has ended and its last rows are here; raises what `Run.wait` raises."""
         until = None if timeout is None else time.monotonic() + timeout
