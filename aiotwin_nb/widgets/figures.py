@@ -47,10 +47,15 @@ class Picture:
         self.png = png(figure, dpi)
         self.alt = alt or str(figure.get_label())
 
+    @property
+    def html(self) -> str:
+        """The picture as an HTML image that carries its data."""
+        data = base64.b64encode(self.png).decode()
+        return f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{data}">'
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
         data = base64.b64encode(self.png).decode()
-        image = f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{data}">'
-        return {"image/png": data, "text/html": image, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+        return {"image/png": data, "text/html": self.html, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:

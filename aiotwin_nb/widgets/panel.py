@@ -6,7 +6,6 @@ picture are what one sees.
 
 from __future__ import annotations
 
-from base64 import b64encode
 from typing import Any
 
 import ipywidgets as widgets
@@ -40,9 +39,8 @@ class Panel(widgets.VBox):  # type: ignore[misc]
     def __repr__(self) -> str:
         return self.describe()
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = dict(super()._repr_mimebundle_(**options) or {})
-        bundle["text/plain"] = self.describe()
-        if (picture := self.picture()) is not None:
-            bundle["image/png"] = b64encode(picture.png).decode()
-        return bundle
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        bundle: dict[str, Any] = dict(super()._repr_mimebundle_(**options) or {})
+        picture = self.picture()
+        still, metadata = ({}, {}) if picture is None else picture._repr_mimebundle_()
+        return {**bundle, **still, "text/plain": self.describe()}, metadata

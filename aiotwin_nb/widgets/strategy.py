@@ -67,14 +67,16 @@ class StrategyPanel(Panel):
         self._controls = _Controls(self._edited)
         self._result = html("", "aiotwin-plan")
         self._table = html()
-        self._picture = widgets.Image(format="png", layout=widgets.Layout(display="none"))
-        self._picture.add_class("aiotwin-picture")
+        self._picture = html("", "aiotwin-picture")
         self._again = widgets.Button(
-            description="New run from this", icon="copy", tooltip="Let the run go on, and make its scenario a new draft"
+            description="New run from this",
+            icon="copy",
+            layout=widgets.Layout(width="auto"),
+            tooltip="Let the run go on, and make its scenario a new draft",
         )
         self._again.on_click(lambda _: self._new_run())
-        self._locked = html()
-        self._notice = box(widgets.HBox, [self._locked, self._again], "aiotwin-row")
+        locked = html(remark("These are the values of the run that is under way; it is not changed from here."))
+        self._notice = box(widgets.HBox, [locked, self._again], "aiotwin-row")
         self.children = [
             style_sheet(),
             self._notice,
@@ -91,7 +93,7 @@ class StrategyPanel(Panel):
         self._comparer: Latest[Scenario] = Latest(self._compare, settle=SETTLED, name="aiotwin-compare")
         session.observe(self._scenario_changed, "scenario")
         session.observe(self._liveness_changed, ["snapshot", "phase"])
-        self._live: bool | None = None
+        self._liveness: tuple[bool, bool] | None = None
         self._liveness_changed()
         self._scenario_changed()
 
@@ -112,8 +114,10 @@ class StrategyPanel(Panel):
             return "\n".join([*lines, f"no plan: {error}"])
 
     def picture(self) -> Picture | None:
-        """Cost of a round against imbalance, for all strategies; None before they are compared."""
-        return None if self.comparison is None else Picture(draw_pareto(self.comparison, size=(5.2, 3.9)))
+        """Cost of a round against imbalance, for all strategies; None before they are compared, or without labels."""
+        if self.comparison is None or all(row.get("imbalance") is None for row in self.comparison["strategies"]):
+            return None
+        return Picture(draw_pareto(self.comparison, size=(5.2, 3.9)), dpi=150)
 
     def plan_now(self) -> Preview:
         """The draft's plan, made here and now; raises InvalidInput or InfeasiblePlan."""
@@ -188,27 +192,21 @@ class StrategyPanel(Panel):
         self.comparison = comparison
         self._table.value = _comparison_html(comparison, scenario)
         self._table.remove_class("aiotwin-dim")
-        placed = [row for row in comparison["strategies"] if row.get("imbalance") is not None]
-        if placed:
-            picture = self.picture()
-            assert picture is not None
-            self._picture.value = picture.png
-            self._picture.tooltip = picture.alt
-        self._picture.layout.display = None if placed else "none"
+        picture = self.picture()
+        self._picture.value = "" if picture is None else picture.html
 
     # A run under way.
 
     def _liveness_changed(self, _: Any = None) -> None:
-        snapshot = self.session.snapshot
-        live = self.session.phase == "starting" or (snapshot is not None and snapshot.live)
-        if live == self._live:
+        session = self.session
+        starting = session.phase == "starting"
+        live = starting or (session.snapshot is not None and session.snapshot.live)
+        if (live, starting) == self._liveness:
             return
-        self._live = live
+        self._liveness = (live, starting)
         self._controls.lock(live)
         self._notice.layout.display = None if live else "none"
-        attached = self.session.phase == "attached"
-        self._locked.value = remark("These are the values of the run that is under way; it is not changed from here.")
-        self._again.layout.display = None if attached else "none"
+        self._again.layout.display = "none" if starting else None
 
     def _new_run(self) -> None:
         self.session.detach()
@@ -468,7 +466,7 @@ def _plan_html(plan: Preview) -> str:
         f"<div title='{escape(tip, quote=True)}'><strong>{value}</strong><span>{escape(label)}</span></div>"
         for value, label, tip in figures
     )
-    text = heading("The plan", "nothing has been trained yet") + f"<div class='aiotwin-figure'>{shown}</div>"
+    text = heading("The plan", "at the start; nothing is trained for it") + f"<div class='aiotwin-figure'>{shown}</div>"
     text += _clusters_html(plan.clusters, ())
     if plan.client_cost is not None:
         links = f"Of a round, the clients' links cost {amount(plan.client_cost)}"
