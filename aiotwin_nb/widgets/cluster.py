@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -81,6 +82,7 @@ class ClusterPanel(Panel):
         self.trouble = ""
         self._made: dict[tuple[Any, ...], ClusterProvider] = {}
         self._shown: Any = None
+        self._setting = False
         self._way = widgets.ToggleButtons(options=WAYS, tooltips=TIPS, style={"button_width": "auto"})
         self._way.add_class("aiotwin-ways")
         self._file = widgets.Dropdown(description="Kubeconfig", tooltip="Files that exist here", style=LABELS)
@@ -109,9 +111,9 @@ class ClusterPanel(Panel):
         self._errands: Latest[Errand] = Latest(self._run_errand, name="aiotwin-cluster")
         self._tables: Latest[bool] = Latest(lambda _: self._draw_table(), name="aiotwin-nodes")
         self._way.observe(lambda _: self._choose(), "value")
-        self._file.observe(lambda _: self._offer_contexts(), "value")
+        self._file.observe(lambda _: None if self._setting else self._file_chosen(), "value")
         for control in (self._context, self._creator):
-            control.observe(lambda _: self._ask("look"), "value")
+            control.observe(self._chosen, "value")
         self._get.on_click(lambda _: self._ask("get"))
         self._look.on_click(lambda _: self._ask("look"))
         self._delete.on_click(lambda _: self._ask("delete"))
@@ -143,28 +145,38 @@ class ClusterPanel(Panel):
 
     def _choose(self) -> None:
         way = self.way
-        self.status, self.missing, self.trouble = None, (), ""
         files = find_kubeconfigs() if way == "attach" else []
-        self._file.options = [(_home(each.path), each) for each in files]
-        self._file.layout.display = None if files else "none"
-        self._context.layout.display = None if files else "none"
+        with self._quietly():
+            _offer(self._file, [(_home(each.path), each) for each in files])
+            self._offer_contexts()
+        self._file.layout.display = self._context.layout.display = None if files else "none"
         self._creator.layout.display = None if way == "create" else "none"
         self._get.description, self._get.icon = ("Attach", "link") if way == "attach" else ("Create", "plus")
         self._delete.layout.display = None if way == "create" else "none"
-        if way == "attach" and files:
-            self._offer_contexts()
-        else:
-            self._ask("look")
+        self._ask("look")
         self._tables.ask(True)
+
+    def _file_chosen(self) -> None:
+        with self._quietly():
+            self._offer_contexts()
+        self._ask("look")
 
     def _offer_contexts(self) -> None:
         chosen = self._file.value
-        if chosen is None:
-            return
-        before = self._context.value
-        self._context.options = chosen.contexts
-        self._context.disabled = not chosen.contexts
-        if self._context.value == before:  # else its observer asks
+        _offer(self._context, [(name, name) for name in chosen.contexts] if chosen is not None else [])
+        self._context.disabled = self._context.value is None
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """While choices are set by the panel itself, nobody is asked."""
+        self._setting = True
+        try:
+            yield
+        finally:
+            self._setting = False
+
+    def _chosen(self, _: Any) -> None:
+        if not self._setting:
             self._ask("look")
 
     def _errand(self, do: Do) -> Errand | None:
@@ -269,14 +281,13 @@ class ClusterPanel(Panel):
         marked = [(_row_class(row, self.session.selected), [escape(cell) for cell in row]) for row in rows]
         self._table.value = heading(f"{len(rows)} nodes", words) + table(COLUMNS, marked, "Nodes")
 
-    def _of_cluster(self) -> bool:
-        return self.way != "embedded" and self.status is not None
+    def _of_cluster(self) -> ClusterStatus | None:
+        """The cluster whose nodes are shown; None while those of the scenario or the run are."""
+        return None if self.way == "embedded" else self.status
 
     def _plain_rows(self) -> list[tuple[str, ...]]:
-        if self._of_cluster():
-            assert self.status is not None
-            return [_cluster_row(node) for node in self.status.nodes]
-        return list(self._scenario_rows())
+        status = self._of_cluster()
+        return list(self._scenario_rows()) if status is None else [_cluster_row(node) for node in status.nodes]
 
     def _scenario_rows(self) -> Iterable[tuple[str, ...]]:
         snapshot = self.session.snapshot
@@ -289,6 +300,12 @@ class ClusterPanel(Panel):
             yield _node_row(node, "outside the pipeline" if node.id in snapshot.state.idle else ready)
         for node in snapshot.state.departed.values():
             yield _node_row(node, "left")
+
+
+def _offer(dropdown: widgets.Dropdown, options: Sequence[tuple[str, Any]]) -> None:
+    """Set the options of a dropdown and choose the first."""
+    dropdown.options = options
+    dropdown.value = options[0][1] if options else None
 
 
 def _node_row(node: Node, state: str) -> tuple[str, ...]:

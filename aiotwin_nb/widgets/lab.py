@@ -140,6 +140,8 @@ class Lab(Panel):
 
     def close(self) -> None:
         """End this notebook's readers and painters; runs go on. Safe to call twice."""
+        if not hasattr(self, "session"):  # refused while it was made, and now thrown away
+            return
         self.session.close()
         for panel in self.panels:
             panel.close()

@@ -204,7 +204,7 @@ class LaunchPanel(Panel):
             return "starting"
         if session.snapshot is None:
             return "no run yet: press Start, or call lab.run.start()"
-        return " · ".join(_facts(session.snapshot, self._elapsed()).values())
+        return " · ".join([*_facts(session.snapshot, self._elapsed()).values(), session.snapshot.path.name])
 
     def close(self) -> None:
         """End the clock and the painter; the run goes on."""
@@ -286,7 +286,7 @@ class LaunchPanel(Panel):
         busy = session.phase == "starting" or live
         resumable = snapshot is not None and snapshot.status in ("stopped", "interrupted", "failed")
         self._start.disabled = self._runtime.disabled = busy
-        self._stop.disabled = not live
+        self._stop.disabled = not live or session.phase == "starting"
         self._resume.disabled = busy or not resumable
         self._resume.button_style = "warning" if snapshot is not None and snapshot.status == "interrupted" else ""
         self._status.value = self._status_html()
@@ -333,7 +333,6 @@ def _facts(snapshot: Snapshot, elapsed: float) -> dict[str, str]:
     facts["elapsed"] = f"{duration(elapsed)} at work"
     if progress.remaining is not None:
         facts["remaining"] = f"≈ {duration(progress.remaining)} to go"
-    facts["run"] = snapshot.path.name
     return facts
 
 

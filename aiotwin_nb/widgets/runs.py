@@ -42,11 +42,11 @@ def list_runs(folder: str | Path) -> list[ListedRun]:
 
 
 def ago(seconds: float) -> str:
-    """`12 s ago`, `5 min ago`, `3 h ago`, `2 days ago`."""
+    """`just now`, `5 min ago`, `3 h ago`, `2 days ago`."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= (2 if unit == "days" else 1) * size:
             return f"{seconds / size:.0f} {unit} ago"
-    return f"{max(seconds, 0):.0f} s ago"
+    return "just now"
 
 
 def _listed(directory: RunDirectory, began: float) -> ListedRun:

@@ -86,9 +86,14 @@ class Session(traitlets.HasTraits):
         return self._send(parse_command({"command": "inject", **change}))
 
     def attach(self, reference: str | Path | None = None) -> None:
-        """Follow a run that exists, by default the newest under `runs`; its scenario becomes the draft."""
+        """Follow a run that exists, by default the newest under `runs`; its scenario becomes the draft.
+
+        `reference`: its folder, or its name under `runs`.
+        """
         if reference is None:
             reference = _newest(self.runs)
+        elif (self.runs / reference / "scenario.yaml").is_file():
+            reference = self.runs / reference
         self._follow(api.attach(reference))
         self.problem = ""
         self.scenario = self._needed_run().scenario
@@ -111,7 +116,7 @@ class Session(traitlets.HasTraits):
                 self._arrived.wait(0.5 if left is None else min(left, 0.5))
         if self._run is None:
             raise InvalidInput(self.problem or "nothing was started; call start() first")
-        self._run.wait(timeout=5)
+        self._run.wait(None if until is None else max(until - time.monotonic(), 0.1))  # its process ends a bit later
 
     def close(self) -> None:
         """End what this notebook has running for the lab: readers and waiters. The run goes on. Safe to call twice."""

@@ -131,21 +131,29 @@ class StrategyPanel(Panel):
 
     # Controls → scenario.
 
-    def _edited(self, name: str, changes: Mapping[str, Any]) -> None:
-        """Take what a control was set to; what makes no sense is told at the control and leaves the draft alone."""
+    def _edited(self, name: str, changes: Callable[[], Mapping[str, Any] | str]) -> None:
+        """Take what a control was set to: changes of the draft, or (text) the name or file of another scenario.
+
+        What makes no sense is told at the control and leaves the draft alone.
+        """
         if self._syncing:
             return
         try:
-            if name == "scenario":
-                self.session.scenario = api.resolve(str(changes["scenario"]), {})
+            wanted = changes()
+            if isinstance(wanted, str):
+                self.session.scenario = api.resolve(wanted, {})
             else:
-                self.session.change(changes)
+                self.session.change(wanted)
+            self._controls.complain(name, "")
         except AIoTwinError as error:
             self._controls.complain(name, _without_place(str(error)))
+        self._dim()
+
+    def _dim(self) -> None:
+        """The plan on show is dimmed while the controls say something else."""
+        if self.trouble or self._controls.complaining:
             self._result.add_class("aiotwin-dim")
-            return
-        self._controls.complain(name, "")
-        if self.plan is not None and not self.trouble:
+        else:
             self._result.remove_class("aiotwin-dim")
 
     # Scenario → controls and plan.
@@ -167,18 +175,18 @@ class StrategyPanel(Panel):
         except AIoTwinError as error:
             self.trouble = _without_place(str(error))
             self._controls.complain_about_plan(str(error), self.trouble)
-            self._result.add_class("aiotwin-dim")
+            self._dim()
             return
         except Exception as error:  # a strategy from another package may fail in any way; the lab goes on
             self.trouble = f"{type(error).__name__}: {error}"
             self._controls.complain_about_plan("", f"strategy {scenario.strategy.name} failed: {self.trouble}")
-            self._result.add_class("aiotwin-dim")
+            self._dim()
             return
         self.plan, self.trouble = plan, ""
         self._controls.complain_about_plan("", "")
         self._controls.tell_rounds(plan)
         self._result.value = _plan_html(plan)
-        self._result.remove_class("aiotwin-dim")
+        self._dim()
 
     def _compare(self, scenario: Scenario) -> None:
         if self.comparison is not None:
@@ -215,7 +223,7 @@ class StrategyPanel(Panel):
 class _Controls:
     """The controls by name, the line under each, and what each of them changes."""
 
-    def __init__(self, edited: Callable[[str, Mapping[str, Any]], None]) -> None:
+    def __init__(self, edited: Callable[[str, Callable[[], Mapping[str, Any] | str]], None]) -> None:
         self._lines: dict[str, widgets.HTML] = {}
         self._controls: dict[str, widgets.Widget] = {}
         self._edited = edited
@@ -241,9 +249,12 @@ class _Controls:
         self._add("policy", widgets.Dropdown(options=policies.names()), "Policy", "Who decides whether a change stays")
         self._add("window", widgets.IntText(**text), "Window W", "W: rounds that are watched before the decision")
         self._add("trend", widgets.Dropdown(options=trends.names()), "Trend", "The curve that looks into the future")
-        self._paths: dict[str, Callable[[Any], Mapping[str, Any]]] = {
+        self._paths: dict[str, Callable[[Any], Mapping[str, Any] | str]] = {
+            "scenario": str,
+            "file": str.strip,
             "seed": lambda v: {"seed": v},
             "strategy": lambda v: {"strategy": {"name": v, "args": {}}},
+            "args": _arguments_from,
             "epochs": lambda v: {"training.epochs": v},
             "local_rounds": lambda v: {"training.local_rounds": v},
             "objective": self._objective,
@@ -297,6 +308,11 @@ class _Controls:
         self._complaints[name] = text
         self._write(name)
 
+    @property
+    def complaining(self) -> bool:
+        """Whether some control has a value that makes no sense."""
+        return any(self._complaints.values())
+
     def complain_about_plan(self, error: str, text: str) -> None:
         """Say why there is no plan, at the control that can mend it."""
         old, _ = self._plan_complaint
@@ -326,31 +342,9 @@ class _Controls:
     def _moved(self, name: str, value: Any) -> None:
         if name == "scenario":
             self._reveal("file", value == FILE)
-            if value in lab_names():
-                self._edited("scenario", {"scenario": value})
-        elif name == "file":
-            if value.strip():
-                self._edited("scenario", {"scenario": value.strip()})
-                self._move_complaint("scenario", "file")
-        elif name == "args":
-            self._edit_arguments(value)
-        else:
-            self._edited(name, self._paths[name](value))
-
-    def _edit_arguments(self, text: str) -> None:
-        try:
-            braced = text if text.strip().startswith("{") else f"{{{text}}}"
-            value = parse_value(braced, "arguments")
-            if not isinstance(value, dict):
-                raise InvalidInput("must look like name: value, name: value")
-        except AIoTwinError as error:
-            self.complain("args", _without_place(str(error)))
+        if (name == "scenario" and value not in lab_names()) or (name == "file" and not value.strip()):
             return
-        self._edited("args", {"strategy.args": value})
-
-    def _move_complaint(self, source: str, target: str) -> None:
-        self.complain(target, self._complaints.get(source, ""))
-        self.complain(source, "")
+        self._edited(name, lambda: self._paths[name](value))
 
     def _objective(self, kind: str) -> Mapping[str, Any]:
         changes: dict[str, Any] = {"objective.type": kind}
@@ -408,6 +402,17 @@ def _arguments(name: str) -> str:
     optional = [parameter.name for parameter in accepted if parameter.name not in needed]
     parts = [f"needs {', '.join(needed)}"] if needed else []
     return "; ".join([*parts, f"may have {', '.join(optional)}"] if optional else parts)
+
+
+def _arguments_from(text: str) -> Mapping[str, Any]:
+    """The change that a line of arguments asks for; raises InvalidInput when it is no line of arguments."""
+    try:
+        value = parse_value(text if text.strip().startswith("{") else f"{{{text}}}", "arguments")
+    except InvalidInput:
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidInput("must look like name: value, name: value")
+    return {"strategy.args": value}
 
 
 def _as_yaml(args: Mapping[str, Any]) -> str:
