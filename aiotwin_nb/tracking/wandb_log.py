@@ -49,7 +49,11 @@ class LogReader:
 
     def records(self) -> Iterator[bytes]:
         """Yield what is complete; a torn or damaged end counts as not written yet and is looked at again next time."""
-        with self.path.open("rb") as file:
+        try:
+            opened = self.path.open("rb")
+        except FileNotFoundError:  # deleted meanwhile: nothing new will come
+            return
+        with opened as file:
             if not self._position:
                 self._read_header(file.read(FILE_HEADER.size))
             file.seek(self._position)

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
 
 from aiotwin_nb.continuum import Infrastructure, Node, Role, natural_sorted
@@ -511,14 +512,17 @@ _LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-def draw_future(axes: Axes, future: Future, past: Mapping[int, float], by_cost: bool) -> None:
-    """A trend and, at its end, the predicted accuracy with its interval; an arrow head says it is beyond the scale."""
+def draw_future(axes: Axes, future: Future, past: Mapping[int, float], by_cost: bool) -> Line2D:
+    """A trend and, at its end, the predicted accuracy with its interval; an arrow head says it is beyond the scale.
+
+    `past`: x of every finished round. Returns the trend's line.
+    """
     look = dict(_LOOKS[future.which])
     colour, style, capsize = look.pop("color"), look.pop("ls"), look.pop("capsize")
     x, y = future.places(past, by_cost), [accuracy for _, accuracy in future.trend]
-    axes.plot(x, y, color=colour, ls=style, lw=1.8, label=future.words(), zorder=2)
+    (line,) = axes.plot(x, y, color=colour, ls=style, lw=1.8, label=future.words(), zorder=2)
     if future.predicted is None or not future.ends_here:
-        return
+        return line
     if future.interval is not None:
         low, high = map(clip, future.interval)
         bar: dict[str, Any] = {"capsize": capsize, "capthick": 2, "lw": 2, "zorder": 4, "clip_on": False}
@@ -526,18 +530,33 @@ def draw_future(axes: Axes, future: Future, past: Mapping[int, float], by_cost: 
     if not 0 <= future.predicted <= 100:
         look["marker"] = "^" if future.predicted > 100 else "v"
     axes.plot(x[-1], clip(future.predicted), mec=colour, mew=2, zorder=5, clip_on=False, **look)
+    return line
 
 
-def draw_marks(axes: Axes, marks: Sequence[Mark], past: Mapping[int, float], lanes: int) -> None:
-    """Lines at the marked rounds, words below the zero line; a later line starts above the words of earlier ones."""
+def draw_marks(
+    axes: Axes,
+    marks: Sequence[Mark],
+    past: Mapping[int, float],
+    lanes: int,
+    *,
+    ink: str = INK,
+    paper: str = "white",
+    lane: float = _LANE,
+    size: float = SMALL,
+) -> None:
+    """Lines at the marked rounds, words below the zero line; a later line starts above the words of earlier ones.
+
+    `lane`: percent points that one line of words takes.
+    """
     for i, mark in enumerate(marks):
         x = past[min(mark.round, max(past))]
-        y = -_LANE * (lanes - i % lanes - 0.5) - 1
-        colour, style, weight = (INK, "-", "bold") if mark.decided else (ORANGE, "--", "normal")
-        axes.plot([x, x], [y - 2.5, 105], color=colour, ls=style, lw=1.5, zorder=1)
+        y = -lane * (lanes - i % lanes - 0.5) - 1
+        colour, style, weight = (ink, "-", "bold") if mark.decided else (ORANGE, "--", "normal")
+        axes.plot([x, x], [y - lane / 3, 105], color=colour, ls=style, lw=1.5, zorder=1)
         left = x > 0.65 * axes.get_xlim()[1]
-        words: dict[str, Any] = {"size": SMALL, "color": INK, "weight": weight, "va": "center", "bbox": _BLANK}
+        words: dict[str, Any] = {"size": size, "color": ink, "weight": weight, "va": "center"}
         words |= {"ha": "right" if left else "left", "xytext": (-6 if left else 6, 0), "textcoords": "offset points"}
+        words["bbox"] = {**_BLANK, "facecolor": paper}
         axes.annotate(mark.text, (x, y), **words)
     if marks:
         axes.axhline(0, color="#9A9A9A", lw=0.8)

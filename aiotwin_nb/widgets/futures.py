@@ -112,6 +112,13 @@ class Future:
         interval = "" if self.interval is None else f", 80 % interval {self.interval[0]:.1f} to {self.interval[1]:.1f}"
         return f"{name}: {self.predicted:.1f} % predicted at round {self.end}{interval}"
 
+    def short(self) -> str:
+        """The same for where there is little room: `new: 94.1 % (92.0–96.3)`."""
+        if self.predicted is None:
+            return f"{self.which}: never at the target"
+        interval = "" if self.interval is None else f" ({self.interval[0]:.1f}–{self.interval[1]:.1f})"
+        return f"{self.which}: {self.predicted:.1f} %{interval}"
+
 
 def _fitted(summary: Summary, fit: Mapping[str, Any], which: str, now: int) -> list[tuple[int, float]]:
     """A logarithmic trend by round, up to its horizon, and no further than four times the run so far."""

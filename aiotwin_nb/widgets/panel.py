@@ -15,14 +15,13 @@ from aiotwin_nb.widgets.figures import Picture
 from aiotwin_nb.widgets.session import Session
 
 
-class Panel(widgets.VBox):  # type: ignore[misc]
-    """A part of the lab; made for a session, usable alone."""
+class Shown(widgets.VBox):  # type: ignore[misc]
+    """A box that also says what it shows in words and as a picture."""
 
     title = ""
 
-    def __init__(self, session: Session, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.session = session
         self.add_class("aiotwin-panel")
 
     def describe(self) -> str:
@@ -46,3 +45,11 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         if (picture := self.picture()) is not None:
             bundle["image/png"] = b64encode(picture.png).decode()
         return bundle
+
+
+class Panel(Shown):
+    """A part of the lab; made for a session, usable alone."""
+
+    def __init__(self, session: Session, **options: Any) -> None:
+        super().__init__(**options)
+        self.session = session
