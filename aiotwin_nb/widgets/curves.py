@@ -119,14 +119,17 @@ class Story:
         )
 
     @classmethod
-    def _told(cls, records: Sequence[Mapping[str, Any]], *, rows: tuple[Row, ...], **fields: Any) -> Story:
+    def _told(
+        cls, records: Sequence[Mapping[str, Any]], *, rows: tuple[Row, ...], expected: int, **fields: Any
+    ) -> Story:
         last = rows[-1]["round"] if rows else -1
-        summary = {"rounds": max(last, 0), "reconfigurations": records}
+        summary = {"rounds": max(expected, last), "reconfigurations": records}
         known = [record for record in records if (record["evaluation_round"] or 0) <= last]
         record = chosen({"reconfigurations": known})
         whole = len(rows) == last + 1
         return cls(
             rows=rows,
+            expected=expected,
             marks=tuple(mark for mark in marks_of(summary) if mark.round <= last) if whole else (),
             futures=tuple(futures_of(summary, record)) if whole and record is not None else (),
             **fields,
