@@ -68,7 +68,7 @@ class LiveFigure:
 
     def paint(self, story: Story) -> bytes:
         """The story as a PNG file's bytes."""
-        if self.show(story):
+        if self.show(story) or self._background is None:
             self._canvas.draw()  # leaves out what moves
             self._background = self._canvas.copy_from_bbox(self.figure.bbox)
         else:
@@ -118,13 +118,15 @@ class _Plot:
         self._dress()
         past = {row["round"]: row[chart.x] for row in story.rows if chart.x in row}
         futures = [draw_future(axes, f, past, chart.by_cost) for f in story.futures] if chart.of_accuracy else []
-        self._budget_line(story)
         axes.set_xlim(0, self._furthest(story, past))
         if chart.of_accuracy:
             lanes = min(len(story.marks), 4)
             words: dict[str, Any] = {"ink": look.ink, "paper": look.paper, "lane": _LANE, "size": 8.5}
             draw_marks(axes, story.marks, past, lanes, **words)
-            axes.set_ylim(-_LANE * lanes - 2 * bool(lanes), 105)
+            bottom = -_LANE * lanes - 2 * bool(lanes)
+            axes.set_ylim(bottom, 105)
+            if chart.by_cost and story.budget is not None:
+                self._budget_line(story.budget, bottom)
             axes.set_yticks(range(0, 101, 20))
         else:
             axes.set_ylim(0, self._highest(story, series))
@@ -167,11 +169,10 @@ class _Plot:
         self._now = axes.text(1, 1, "", ha="right", size=10, weight="bold", color=look.main, transform=place)
         self._now.set_animated(True)
 
-    def _budget_line(self, story: Story) -> None:
-        if self.chart.by_cost and story.budget is not None:
-            self._axes.axvline(story.budget, color=self._look.ink, lw=2, ls=(0, (1, 1)))
-            words: dict[str, Any] = {"ha": "right", "va": "center", "size": 8.5, "color": self._look.muted}
-            self._axes.annotate("budget", (story.budget, 60), (-4, 0), textcoords="offset points", rotation=90, **words)
+    def _budget_line(self, budget: float, bottom: float) -> None:
+        self._axes.axvline(budget, color=self._look.ink, lw=2, ls=(0, (1, 1)))
+        words: dict[str, Any] = {"ha": "right", "va": "center", "size": 8.5, "color": self._look.muted}
+        self._axes.annotate("budget", (budget, bottom / 2 or 5), (-4, 0), textcoords="offset points", **words)
 
     def _furthest(self, story: Story, past: dict[int, float]) -> float:
         ends = [x for future in story.futures for x in future.places(past, self.chart.by_cost)[-1:]]

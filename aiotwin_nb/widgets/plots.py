@@ -53,7 +53,11 @@ class LivePlots(Shown):
         for box in self._boxes.values():
             box.observe(self._mark, "value")
         self.pause = widgets.ToggleButton(
-            False, description="Pause", icon="pause", tooltip="Stop redrawing the plots; the run goes on"
+            False,
+            description="Pause",
+            icon="pause",
+            tooltip="Stop redrawing the plots; the run goes on",
+            layout=widgets.Layout(width="auto"),
         )
         self.pause.observe(self._on_pause, "value")
         self.image.observe(self._mark, "dark")
@@ -163,8 +167,8 @@ class LivePlots(Shown):
     # What people press.
 
     def _controls(self) -> widgets.Widget:
-        row = widgets.Layout(flex_flow="row wrap", align_items="center")
-        choice = widgets.HBox(list(self._boxes.values()), layout=row)
+        grid = widgets.Layout(display="grid", grid_template_columns="repeat(auto-fill, minmax(13em, 1fr))")
+        choice = widgets.Box(list(self._boxes.values()), layout=grid)
         buttons = []
         for kind in FORMATS:
             what = "all metrics" if kind == "csv" else "the plots"
@@ -176,7 +180,7 @@ class LivePlots(Shown):
             )
             button.on_click(lambda _, kind=kind: self._save(kind))
             buttons.append(button)
-        return widgets.VBox([choice, widgets.HBox([self.pause, *buttons], layout=row)])
+        return widgets.VBox([choice, widgets.HBox([self.pause, *buttons], layout=widgets.Layout(flex_flow="row wrap"))])
 
     def _on_pause(self, change: Any) -> None:
         self.pause.description, self.pause.icon = ("Go on", "play") if change["new"] else ("Pause", "pause")

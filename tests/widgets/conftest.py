@@ -12,10 +12,10 @@ from aiotwin_nb.scenario import Scenario, load_scenario
 
 
 def short_scenario() -> Scenario:
-    """A join after round 2, decided after round 5, and some rounds more."""
+    """A join after round 4, decided after round 7, and some rounds more."""
     scenario = load_scenario("improvement", overrides={"validation.window": 3})
-    events = [event.model_copy(update={"after_round": 2}) for event in scenario.events]
-    training = scenario.training.model_copy(update={"max_rounds": 9})
+    events = [event.model_copy(update={"after_round": 4}) for event in scenario.events]
+    training = scenario.training.model_copy(update={"max_rounds": 11})
     return scenario.model_copy(update={"events": events, "training": training})
 
 
