@@ -44,6 +44,7 @@ class LivePlots(Shown):
         self._figure: LiveFigure | None = None
         self._made_for: tuple[Any, ...] = ()
         self._painted: tuple[Any, ...] = ()
+        self._blurred = True
         self._painter = Painter(self._paint)
         self._boxes = {
             key: widgets.Checkbox(False, description=chart.title, indent=False, layout=widgets.Layout(width="auto"))
@@ -140,20 +141,21 @@ class LivePlots(Shown):
             return False
         self.image.warning = story.problem
         drawn = (replace(story, status="", origin="", problem=""), story.live, charts, dark, self._selected)
-        if drawn == self._painted or not charts:
+        new, rests = drawn != self._painted, not story.live
+        if not charts or not (new or (rests and self._blurred)):
             self.image.words = story.words()
             return False
-        picture = self._draw(story)
+        # Where nothing moves any more, a sharp picture is worth its time; a quick one comes first.
+        picture = self._draw(story) if new else png(self._still(story, dark=dark), 2 * DPI)
         with self.image.hold_sync():
             self.image.png, self.image.alt, self.image.words = picture, story.tell(charts), story.words()
-        self._painted = drawn
+        self._painted, self._blurred = drawn, new
+        if new and rests:
+            self._painter.mark()
         return True
 
     def _draw(self, story: Story) -> bytes:
         charts, dark = self.charts, self.image.dark
-        if not story.live:  # nothing moves any more: a sharp picture is worth its time
-            self._figure, self._made_for = None, ()
-            return png(self._still(story, dark=dark), 2 * DPI)
         if self._figure is None or self._made_for != (charts, dark, self._selected):
             self._made_for = (charts, dark, self._selected)
             self._figure = LiveFigure(charts, look=DARK if dark else LIGHT, selected=self._selected)

@@ -112,7 +112,8 @@ def watch(directory: Path) -> dict[str, Any]:
     rows = [row for row in session.snapshot.rows if row["round"] >= first]
     if not all("bench/logged" in row for row in rows):
         raise SystemExit(f"not all rows came from W&B ({session.snapshot.problem})")
-    time.sleep(1)
+    while max(painted) < rows[-1]["round"]:
+        time.sleep(0.1)
     shown = [min(at for number, at in painted.items() if number >= row["round"]) for row in rows]
     panel.close()
     session.close()

@@ -203,7 +203,7 @@ def test_without_a_run_words_say_so():
 
 def test_a_run_is_painted_with_words_for_those_who_do_not_see_it(panel: MetricsPanel):
     wait_until(lambda: panel.image.png)
-    assert pixels(panel.image.png).shape[1] == 2 * panel.image.width, "at rest it is sharp"
+    wait_until(lambda: pixels(panel.image.png).shape[1] == 2 * panel.image.width)  # at rest it is sharp
     assert "after round 4 n9 joins" in panel.image.alt
     assert "predicted at round" in panel.image.alt
     assert panel.image.words.startswith("Round 11: accuracy")
@@ -222,10 +222,12 @@ def test_what_is_wrong_with_the_log_is_shown(panel: MetricsPanel, session: Sessi
 
 
 def test_metrics_are_chosen(panel: MetricsPanel):
-    wait_until(lambda: panel.image.png)
-    height = pixels(panel.image.png).shape[0]
+    def shape():
+        return pixels(panel.image.png).shape[:2] if panel.image.png else None
+
+    wait_until(lambda: shape() == (1020, 1800))
     panel.charts = ("loss", "seconds")
-    wait_until(lambda: pixels(panel.image.png).shape[0] == height // 2)
+    wait_until(lambda: shape() == (510, 1800))
     assert "(Loss over rounds, Clients: seconds a round)" in panel.image.alt
     with pytest.raises(InvalidInput, match=r"'los' is not known.*Did you mean 'loss'"):
         panel.charts = ("los",)
@@ -235,7 +237,7 @@ def test_metrics_are_chosen(panel: MetricsPanel):
 
 
 def test_a_paused_panel_stands_still_and_catches_up(panel: MetricsPanel, session: Session):
-    wait_until(lambda: panel.image.png)
+    wait_until(lambda: panel.image.png and not panel._blurred)
     panel.pause.value = True
     assert "Paused" in panel.image.words
     before, snapshot = panel.image.png, session.snapshot
