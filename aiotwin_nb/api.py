@@ -349,7 +349,8 @@ def execute(
     tracker = make_tracker(tracking)
     engine = make_runtime(runtime, scenario, workers)
     notes = {"model_size_mb": str(engine.model_size_mb())} if scenario.model_size_mb == "auto" else {}
-    run_directory = RunDirectory.create(directory, scenario, {**notes, "runtime": runtime})
+    notes |= {"runtime": runtime, "tracking": tracker.mode}
+    run_directory = RunDirectory.create(directory, scenario, notes)
     try:
         store = DirectoryStore(run_directory, _training_check(scenario))
         tracker.start(run_directory.run_id, directory, {"scenario": scenario.resolved()})
