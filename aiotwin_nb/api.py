@@ -60,13 +60,17 @@ def plan(source: Source, **overrides: Any) -> dict[str, Any]:
     return plan_along_events(_rules(scenario))
 
 
+def rules(source: Source, **overrides: Any) -> Rules:
+    """What a run of a scenario would be decided by."""
+    return _rules(resolve(source, overrides))
+
+
 def compare_plans(source: Source, strategies: str | Iterable[str] = "all", **overrides: Any) -> dict[str, Any]:
     """What several strategies plan for one scenario's start: cost, balance, proven gap; nothing is trained.
 
     `strategies`: names, or "all". Keys: `strategies`, a list of plans in figures or of {"name", "error"}, and `unit`.
     """
-    rules = _rules(resolve(source, overrides))
-    return plan_by_strategies(rules, strategy_names(strategies))
+    return plan_by_strategies(rules(source, **overrides), strategy_names(strategies))
 
 
 def strategy_names(chosen: str | Iterable[str]) -> list[str]:

@@ -59,7 +59,7 @@ def foretell(
     `after_round`: when it acts, by default at the next boundary. `waiting`: commands that came before it. Raises
     InvalidInput for a run that has ended and for a boundary that has passed.
     """
-    state = _begun(state)
+    state = begun(state)
     moment = next_boundary(state) if after_round is None else after_round
     if moment < next_boundary(state):
         raise InvalidInput(f"round {moment} has passed; give {next_boundary(state)} or more")
@@ -82,7 +82,8 @@ def foretell(
     )
 
 
-def _begun(state: RunState) -> RunState:
+def begun(state: RunState) -> RunState:
+    """The state of a run that has its first configuration and goes on; raises InvalidInput when it has ended."""
     if state.status in ("finished", "failed"):
         raise InvalidInput(f"the run has ended ({state.stop_reason}); nothing can change any more")
     if state.configuration is None:
