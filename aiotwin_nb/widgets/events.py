@@ -88,7 +88,7 @@ class EventsPanel(Panel):
         self._told_for: tuple[Any, ...] = ()
         self._told_in = 0.0
         self._seen: tuple[Any, ...] = ()
-        self._filling = False
+        self._filling = self._closed = False
         self._filled: dict[str, str] = {}
         self._asked = 0  # counts the form's changes, so that an estimate that comes late is dropped
         self._worker = Worker(self._refresh, "aiotwin-events")
@@ -121,6 +121,11 @@ class EventsPanel(Panel):
 
     def close(self) -> None:
         """End the panel's thread. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self.session.unobserve(self._follow, ["scenario", "snapshot", "phase"])
+        self.session.unobserve(self._selected, "selected")
         self._worker.close()
         super().close()
 
@@ -287,7 +292,7 @@ class EventsPanel(Panel):
         except (ValueError, IndexError):
             return
         except InvalidInput as error:  # what another event needs cannot go first
-            self.fields["event"].error = str(error).rpartition(": ")[2]
+            self.fields["event"].error = f"the others need it: {str(error).partition(': ')[2]}"
 
     def _export(self, button: Any = None) -> None:
         """Write the run as a scenario file, or the draft where there is no run."""

@@ -21,6 +21,10 @@ const html = (tag, attributes = {}, ...children) => {
   element.append(...children);
   return element;
 };
+// Only what is different is written: every write makes the browser lay out again.
+const write = (element, name, value) => {
+  if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
+};
 const number = (value) => value.toLocaleString("en");
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 const short = (text, width) => {
@@ -234,7 +238,8 @@ class View {
     const pattern = svg("pattern", { id: this.prefix + "wrong", width: 4, height: 4, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
       svg("rect", { width: 4, height: 4, class: "wrong" }), svg("line", { x1: 0, y1: 0, x2: 0, y2: 4, class: "hatch" }));
     this.layers = { frames: svg("g", { "aria-hidden": "true" }), buses: svg("g", { "aria-hidden": "true", class: "buses" }), nodes: svg("g", { role: "none" }) };
-    this.svg.append(svg("defs", {}, pattern), ...Object.values(this.layers));
+    this.stage = svg("g", { role: "none" }, ...Object.values(this.layers));
+    this.svg.append(svg("defs", {}, pattern), this.stage);
     this.canvas = html("div", { class: "canvas" }, this.svg);
     this.legend = html("div", { class: "legend" });
     this.table = html("details", { class: "table" }, html("summary", {}, "As a table"));
@@ -269,8 +274,9 @@ class View {
 
   zoomTo(zoom) {
     this.zoom = Math.min(4, Math.max(0.4, zoom));
-    this.svg.style.width = `${this.width * this.zoom}px`;
-    this.svg.style.height = `${this.height * this.scale * this.zoom}px`;
+    write(this.svg, "width", Math.round(this.width * this.zoom));
+    write(this.svg, "height", Math.round(this.height * this.scale * this.zoom));
+    write(this.stage, "transform", `scale(${this.scale * this.zoom})`);
   }
 
   foldAll() {
@@ -411,21 +417,23 @@ class View {
     this.putFrames(frames);
     this.putBuses(lines);
     this.height = height;
-    this.svg.setAttribute("viewBox", `0 0 ${this.width / this.scale} ${height}`);
     this.zoomTo(this.zoom);
-    this.fold.textContent = this.collapsed.size ? "Expand all" : "Collapse all";
+    const fold = this.collapsed.size ? "Expand all" : "Collapse all";
+    if (this.fold.textContent !== fold) this.fold.textContent = fold;
     this.fold.hidden = tree.clusters.length < 2;
     this.order = this.inOrder();
     this.level();
-    this.svg.setAttribute("aria-label", `Topology: ${nodes.size} nodes in ${tree.clusters.length} clusters`);
-    this.svg.setAttribute("aria-owns", this.order.map((id) => this.prefix + id).join(" "));
+    write(this.svg, "aria-label", `Topology: ${nodes.size} nodes in ${tree.clusters.length} clusters`);
+    write(this.svg, "aria-owns", this.order.map((id) => this.prefix + id).join(" "));
     if (!this.order.includes(this.focus)) this.moveTabStop(this.order[0] || "");
   }
 
   put(item, at) {
     const { group } = item;
-    group.classList.toggle("hidden", !at);
-    group.toggleAttribute("aria-hidden", !at);
+    if (item.hidden !== !at) {
+      item.hidden = !at;
+      group.classList.toggle("hidden", !at);
+    }
     if (!at) return;
     const same = item.at && item.at.x === at.x && item.at.y === at.y;
     const rehang = !item.at || item.at.drop !== at.drop;
@@ -459,7 +467,11 @@ class View {
       }
       group.classList.toggle("outside", frame.outside);
       const [rect, inside] = group.children;
-      Object.assign(rect.style, { x: `${frame.x}px`, y: `${frame.y}px`, width: `${frame.w}px`, height: `${frame.h}px` });
+      const { x, y, w, h, closed, cluster } = frame;
+      const look = JSON.stringify([x, y, w, h, closed, cluster.members.length > 0, closed && cluster.members, this.labels.length]);
+      if (group.look === look) continue;
+      group.look = look;
+      Object.assign(rect.style, { x: `${x}px`, y: `${y}px`, width: `${w}px`, height: `${h}px` });
       const content = [];
       if (frame.outside) content.push(svg("text", { class: "heading", x: frame.x + frame.w / 2, y: frame.y + 17 }, "outside the pipeline"));
       else if (frame.cluster.members.length) content.push(this.toggle(frame));
@@ -496,7 +508,7 @@ class View {
       seen.add(line.key);
       let path = this.buses.get(line.key);
       if (!path) { path = svg("path"); this.layers.buses.append(path); this.buses.set(line.key, path); }
-      path.setAttribute("d", busPath(line));
+      write(path, "d", busPath(line));
     }
     for (const [key, path] of this.buses) if (!seen.has(key)) { path.remove(); this.buses.delete(key); }
   }
@@ -530,8 +542,8 @@ class View {
       let depth = 1;
       for (let p = this.parents.get(id); p; p = this.parents.get(p)) depth++;
       const attributes = { "aria-level": depth, "aria-posinset": i + 1, "aria-setsize": list.length };
-      for (const key in attributes) if (group.getAttribute(key) !== String(attributes[key])) group.setAttribute(key, attributes[key]);
-      if (heads.get(id)) group.setAttribute("aria-expanded", String(!this.collapsed.has(id)));
+      for (const key in attributes) write(group, key, attributes[key]);
+      if (heads.get(id)) write(group, "aria-expanded", !this.collapsed.has(id));
       else group.removeAttribute("aria-expanded");
     });
   }
@@ -541,8 +553,7 @@ class View {
     if (selected === this.marked && this.items.get(selected)?.group.getAttribute("aria-selected") === "true") return;
     this.marked = selected;
     for (const [id, { group }] of this.items) {
-      const on = String(id === selected);
-      if (group.getAttribute("aria-selected") !== on) group.setAttribute("aria-selected", on);
+      write(group, "aria-selected", id === selected);
     }
   }
 

@@ -70,7 +70,8 @@ class TopologyPanel(Panel):
         self._planned: tuple[Scenario, Shown] | None = None
         self._drawn: tuple[Any, ...] = ()
         self._worker = Worker(self._draw, "aiotwin-topology")
-        self._links = [traitlets.link((session, "selected"), (self.view, "selected"))]
+        self._tie = traitlets.link((session, "selected"), (self.view, "selected"))
+        self._closed = False
         session.observe(self._wake, ["scenario", "snapshot", "phase"])
         session.observe(self._show_card, "selected")
         self._source.observe(self._wake, "value")
@@ -97,9 +98,13 @@ class TopologyPanel(Panel):
 
     def close(self) -> None:
         """End the panel's thread; the run goes on. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._tie.unlink()
+        self.session.unobserve(self._wake, ["scenario", "snapshot", "phase"])
+        self.session.unobserve(self._show_card, "selected")
         self._worker.close()
-        for link in self._links:
-            link.unlink()
         super().close()
 
     # Inside.
