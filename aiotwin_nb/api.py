@@ -25,13 +25,14 @@ from aiotwin_nb.continuum import Change, Infrastructure, Node
 from aiotwin_nb.errors import AIoTwinError, InvalidInput, RunFailed, did_you_mean
 from aiotwin_nb.orchestration.calibrate import Speed, calibrated, measured_speeds
 from aiotwin_nb.orchestration.compare import compare_branches, compare_with
-from aiotwin_nb.orchestration.events import CommandApplied, CommandRejected
+from aiotwin_nb.orchestration.events import CommandApplied, CommandReceived, CommandRejected
 from aiotwin_nb.orchestration.inbox import Command, check_command, parse_command, submit
 from aiotwin_nb.orchestration.loop import Listener, Orchestrator, check_budget, stopping_on_signals
 from aiotwin_nb.orchestration.metrics import JournalSource
 from aiotwin_nb.orchestration.ports import Runtime
 from aiotwin_nb.orchestration.replay import plan_along_events, plan_by_strategies, read_trace, replay_summary
 from aiotwin_nb.orchestration.replay import replay as replay_trace
+from aiotwin_nb.orchestration.retold import retold
 from aiotwin_nb.orchestration.rundir import RunDirectory, check_new, scenario_yaml
 from aiotwin_nb.orchestration.state import Rules, RunState
 from aiotwin_nb.orchestration.store import DirectoryStore
@@ -57,7 +58,12 @@ def plan(source: Source, **overrides: Any) -> dict[str, Any]:
     (`plan("improvement", strategy__name="flat")`).
     """
     scenario = resolve(source, overrides)
-    return plan_along_events(rules_of(scenario))
+    return plan_along_events(_rules(scenario))
+
+
+def rules(source: Source, **overrides: Any) -> Rules:
+    """What a run of a scenario would be decided by."""
+    return _rules(resolve(source, overrides))
 
 
 def compare_plans(source: Source, strategies: str | Iterable[str] = "all", **overrides: Any) -> dict[str, Any]:
@@ -65,8 +71,7 @@ def compare_plans(source: Source, strategies: str | Iterable[str] = "all", **ove
 
     `strategies`: names, or "all". Keys: `strategies`, a list of plans in figures or of {"name", "error"}, and `unit`.
     """
-    rules = rules_of(resolve(source, overrides))
-    return plan_by_strategies(rules, strategy_names(strategies))
+    return plan_by_strategies(rules(source, **overrides), strategy_names(strategies))
 
 
 def strategy_names(chosen: str | Iterable[str]) -> list[str]:
@@ -90,7 +95,7 @@ def calibrate(run: str | Path) -> tuple[Scenario, list[Speed]]:
 
 def replay(source: Source, trace: str | Path, **overrides: Any) -> dict[str, Any]:
     """Decisions on a recorded accuracy curve (CSV: round,accuracy,loss,total cost); nothing is trained."""
-    return replay_summary(replay_trace(rules_of(resolve(source, overrides)), read_trace(Path(trace))))
+    return replay_summary(replay_trace(_rules(resolve(source, overrides)), read_trace(Path(trace))))
 
 
 def run(
@@ -167,6 +172,15 @@ def compare_run(reference: str | Path, *, runtime: str | None = None) -> dict[st
     same = all(recorded.accuracy == repeated.accuracy for recorded, repeated in pairs)
     reproduced = same if chosen == _runtime_of(directory) else None
     return {"run": directory.run_id, "runtime": chosen, "reproduced": reproduced, "branches": branches}
+
+
+def scenario_of(run: str | Path) -> Scenario:
+    """What happened in a run as a scenario: its own, with everything that was injected as events.
+
+    Run again with the same seed, it gives the same ledger. `run`: a run directory, or its name under ./runs.
+    """
+    directory = RunDirectory.open(run)
+    return retold(directory.rules(), directory.events())
 
 
 def attach(reference: str | Path | None = None) -> Run:
@@ -258,14 +272,19 @@ class Run:
         remove: Sequence[str] = (),
         link: Mapping[str, Mapping[str, float]] | None = None,
         data: Mapping[str, Mapping[int, int]] | None = None,
+        after_round: int | None = None,
     ) -> str:
-        """Let nodes join or leave, or links or data change, at the next round boundary; returns the command's id."""
+        """Let nodes join or leave, or links or data change; returns the command's id.
+
+        `after_round`: the round after which it acts, by default the one that is under way.
+        """
         raw = {
             "command": "inject",
             "add": [_node_spec(node) for node in add],
             "remove": list(remove),
             "link": dict(link or {}),
             "data": dict(data or {}),
+            "after_round": after_round,
         }
         return self._submit(parse_command(raw))
 
@@ -285,20 +304,24 @@ class Run:
         state = self.state()
         if state.status == "finished":
             raise InvalidInput(f"{self.path}: the run has finished ({state.stop_reason}); start a new one")
-        check_command(command, state.infrastructure)
+        check_command(command, state)
         command_id = submit(self._directory.inbox, command)
-        if reason := self._rejection(command_id):
+        if reason := self._rejection(command_id, waits=command.after_round is not None):
             raise InvalidInput(reason)
         return command_id
 
-    def _rejection(self, command_id: str, seconds: float = 2.0) -> str | None:
-        """Why the run rejected a command; None when it took it, or has not met a boundary in that time."""
+    def _rejection(self, command_id: str, *, waits: bool, seconds: float = 2.0) -> str | None:
+        """Why the run rejected a command; None when it took it, or has not met a boundary in that time.
+
+        `waits`: the command is to act later, so that it is taken when it is received.
+        """
         until = time.monotonic() + seconds
         while self._directory.is_owned() and time.monotonic() < until:
             for event in self._directory.events():
                 if isinstance(event, CommandRejected) and event.id == command_id:
                     return event.reason
-                if isinstance(event, CommandApplied) and event.id == command_id:
+                taken = CommandReceived if waits else CommandApplied
+                if isinstance(event, taken) and event.id == command_id:
                     return None
             time.sleep(0.1)
         return None
@@ -324,7 +347,7 @@ def check(scenario: Scenario) -> Rules:
     """Every check before a run: plan, budget, task, data, aggregation; raises InvalidInput. Returns the rules."""
     from aiotwin_nb.runtime.embedded import validate_training
 
-    rules = rules_of(scenario)
+    rules = _rules(scenario)
     check_budget(rules)
     infrastructure, spec = scenario.infrastructure, training_spec(scenario)
     validate_training(spec, infrastructure)
@@ -461,8 +484,7 @@ def _wandb_rows(directory: RunDirectory) -> list[dict[str, Any]]:
         return []
 
 
-def rules_of(scenario: Scenario) -> Rules:
-    """What a run of the scenario is decided by; measures the model where its size is `auto`."""
+def _rules(scenario: Scenario) -> Rules:
     return Rules.of(scenario, model_size_mb=_model_size(scenario) if scenario.model_size_mb == "auto" else None)
 
 
@@ -497,7 +519,7 @@ def _compare_elsewhere(scenario: Scenario, runtime: str, seeds: list[int]) -> li
 
 
 def _compare_one(scenario: Scenario, runtime: str) -> list[dict[str, Any]]:
-    return compare_branches(rules_of(scenario), lambda: make_runtime(runtime, scenario), NullTracker())
+    return compare_branches(_rules(scenario), lambda: make_runtime(runtime, scenario), NullTracker())
 
 
 def _runtime_of(directory: RunDirectory) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from aiotwin_nb.api import rules_of
+from aiotwin_nb import api
 from aiotwin_nb.continuum import exact
 from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.orchestration.replay import plan_along_events
@@ -58,7 +58,7 @@ class Preview:
 
 def preview(scenario: Scenario) -> Preview:
     """Plan a scenario; raises InvalidInput or InfeasiblePlan with what stands in the way. Nothing is trained."""
-    rules = rules_of(scenario)
+    rules = api.rules(scenario)
     planned = plan_along_events(rules)
     initial, later = planned["initial"], planned["reconfigurations"]
     changes = tuple(

@@ -138,7 +138,7 @@ class Session(traitlets.HasTraits):
             raise InvalidInput("the run has only just begun; try again in a moment")
         if snapshot.status == "finished":
             raise InvalidInput(f"{run.path.name}: the run has finished ({snapshot.state.stop_reason}); start a new one")
-        check_command(command, snapshot.state.infrastructure)
+        check_command(command, snapshot.state)
         return submit(run.path / "inbox", command)
 
     def _needed_run(self) -> api.Run:

@@ -30,7 +30,7 @@ def observed(state: RunState, observation: Observation) -> RunState:
 
 def state_after(rounds, **overrides):
     scenario = api.resolve("improvement", {"events": [], **overrides})
-    state = observed(RunState.before(api.rules_of(scenario)), RunStarted("r", scenario.name, 1, "embedded"))
+    state = observed(RunState.before(api.rules(scenario)), RunStarted("r", scenario.name, 1, "embedded"))
     for number in range(rounds + 1):
         cost = state.round_cost if number else 0
         state = observed(state, RoundFinished(RoundResult(number, 50.0 + number, 1.0, 0.5), cost))
