@@ -11,6 +11,7 @@ from aiotwin_nb.api import Source
 from aiotwin_nb.widgets.cluster import ClusterPanel
 from aiotwin_nb.widgets.decisions import DecisionsPanel
 from aiotwin_nb.widgets.events import EventsPanel
+from aiotwin_nb.widgets.figures import Picture
 from aiotwin_nb.widgets.launch import LaunchPanel
 from aiotwin_nb.widgets.metrics import MetricsPanel
 from aiotwin_nb.widgets.panel import Panel
@@ -55,6 +56,14 @@ class Lab(Panel):
             self.predict,
             self.decisions,
         )
+
+    def describe(self) -> str:
+        """What all panels show, in words."""
+        return "\n\n".join([self.title, *(panel.describe() for panel in self.panels)])
+
+    def picture(self) -> Picture | None:
+        """The curves, or where there are none yet, the tree of the nodes."""
+        return self.metrics.picture() or self.decisions.picture() or self.topology.picture()
 
     @classmethod
     def attach(cls, reference: str | Path | None = None, *, runs: str | Path = "runs") -> Lab:

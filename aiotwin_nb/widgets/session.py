@@ -41,6 +41,7 @@ class Session(traitlets.HasTraits):
         self._follower: Follower | None = None
         self._starter: threading.Thread | None = None
         self._arrived = threading.Condition()
+        self._when_waited: list[Callable[[], None]] = []
         self._closed = False
 
     # The draft.
@@ -104,7 +105,13 @@ class Session(traitlets.HasTraits):
                 self._arrived.wait(0.5 if left is None else min(left, 0.5))
         if self._run is None:
             raise InvalidInput(self.problem or "nothing was started; call start() first")
+        for callback in self._when_waited:
+            callback()
         self._run.wait(timeout=5)
+
+    def when_waited(self, callback: Callable[[], None]) -> None:
+        """Call back before `wait` returns: what is shown by then is what a headless notebook keeps."""
+        self._when_waited.append(callback)
 
     def close(self) -> None:
         """End what this notebook has running for the lab: readers and waiters. The run goes on. Safe to call twice."""
