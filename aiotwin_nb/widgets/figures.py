@@ -355,6 +355,24 @@ def draw_run(summary: Summary, decision: int | None = None) -> Figure:
     return figure
 
 
+def draw_decision(summary: Summary, index: int) -> Figure:
+    """Accuracy over rounds with one reconfiguration's window, and both predicted futures with their 80 % intervals.
+
+    `index`: into `reconfigurations`. Of a record that is pending, the evidence is as it stands at its evaluation round.
+    """
+    record = summary["reconfigurations"][index]
+    futures = [f for which in ("old", "new") if (f := _Future.of(summary, record, which))]
+    figure = _figure(8.6, 3.9, f"Accuracy over rounds: {_told(record)}.")
+    axes = figure.add_axes((0.075, 0.3, 0.905, 0.665))
+    _panel(axes, summary, futures, {row["round"]: row["round"] for row in summary["history"]}, by_cost=False)
+    if record["evaluation_round"] is not None:
+        axes.axvspan(record["after_round"], record["evaluation_round"], color=PALE[ORANGE], alpha=0.6, lw=0, zorder=0)
+    axes.set_ylabel("accuracy (%)", size=NORMAL)
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="lower left", bbox_to_anchor=(0.065, 0.0), ncols=1, **_LEGEND)
+    return figure
+
+
 _LEGEND: dict[str, Any] = {"fontsize": SMALL, "frameon": False, "handlelength": 3, "columnspacing": 2.5}
 
 
@@ -410,7 +428,7 @@ def _explain_decision(record: Record) -> str:
         or record["predicted_new"] is None
         or record["budget_left_at_evaluation"] is None
     ):
-        return f"Decision: {_words(record['decision'])}, because {record['reason']}."
+        return f"Decision: {decision_words(record['decision'])}, because {record['reason']}."
     window = record["evaluation_round"] - record["after_round"]
     return (
         f"{window} rounds later (the window W), after round {record['evaluation_round']}, the accuracy was "
@@ -418,7 +436,7 @@ def _explain_decision(record: Record) -> str:
         f"That buys {record['rounds_left_new']} rounds in the new configuration, whose trend then reaches "
         f"{_range(record, 'new')}. Going back costs {record['revert_cost']:,}; what remains buys "
         f"{record['rounds_left_old']} rounds in the old one, whose trend then reaches {_range(record, 'old')}. "
-        f"{_verdict(record)}"
+        f"{verdict_words(record)}"
     )
 
 
@@ -429,19 +447,32 @@ def _range(record: Record, which: str) -> str:
     return f"{predicted:.1f} % (80 % interval {interval[0]:.1f} to {interval[1]:.1f})"
 
 
-def _verdict(record: Record) -> str:
+def verdict_words(record: Record) -> str:
+    """Which future was predicted to be better, what was decided, and whether the intervals overlap."""
     old, new, decision = record["predicted_old"], record["predicted_new"], record["decision"]
-    if old == new:
-        cut = " (both trends run past 100 %, where they are cut)" if new == 100 else ""
-        text = f"The prediction is the same for both{cut}, and a tie keeps."
-    else:
-        text = f"The prediction is higher for the {'new' if new > old else 'old'} one."
+    text = _tie(record) or f"The prediction is higher for the {'new' if new > old else 'old'} one."
     expected = decision == ("reverted" if old > new else "kept")
-    text += f" Decision: {_words(decision)}" + ("." if expected else f", because {record['reason']}.")
+    text += f" Decision: {decision_words(decision)}" + ("." if expected else f", because {record['reason']}.")
+    return f"{text} {_overlap(record)}".strip()
+
+
+def caveats(record: Record) -> str:
+    """What makes a decision on two predictions doubtful; empty where nothing does."""
+    return f"{_tie(record)} {_overlap(record)}".strip()
+
+
+def _tie(record: Record) -> str:
+    if record["predicted_old"] != record["predicted_new"]:
+        return ""
+    cut = " (both trends run past 100 %, where they are cut)" if record["predicted_new"] == 100 else ""
+    return f"The prediction is the same for both{cut}, and a tie keeps."
+
+
+def _overlap(record: Record) -> str:
     a, b = record["interval_old"], record["interval_new"]
-    if a is not None and b is not None and a[0] <= b[1] and b[0] <= a[1]:
-        text += " The two intervals overlap, so the curves alone do not settle it."
-    return text
+    if a is None or b is None or a[0] > b[1] or b[0] > a[1]:
+        return ""
+    return "The two intervals overlap, so the curves alone do not settle it."
 
 
 def _hindsight(summary: Summary, record: Record) -> str:
@@ -454,7 +485,7 @@ def _hindsight(summary: Summary, record: Record) -> str:
 
 
 def _told(record: Record) -> str:
-    text = f"after round {record['after_round']} {change_words(record)}, {_words(record['decision'])}"
+    text = f"after round {record['after_round']} {change_words(record)}, {decision_words(record['decision'])}"
     if record["accuracy_at_evaluation"] is None:
         return text
     text += f" after round {record['evaluation_round']}"
@@ -465,7 +496,8 @@ def _told(record: Record) -> str:
     )
 
 
-def _words(decision: str) -> str:
+def decision_words(decision: str) -> str:
+    """`not validated` for `not_validated`."""
     return decision.replace("_", " ")
 
 
@@ -497,10 +529,11 @@ def _marks(summary: Summary) -> list[_Mark]:
     marks = []
     for record in summary["reconfigurations"]:
         decided = record["accuracy_at_evaluation"] is not None
-        text = change_words(record) + ("" if decided else f": {_words(record['decision'])}")
+        text = change_words(record) + ("" if decided else f": {decision_words(record['decision'])}")
         marks.append(_Mark(record["after_round"], text, False))
         if decided:
-            marks.append(_Mark(record["evaluation_round"], _words(record["decision"]), True))
+            text = "as it stands" if record["decision"] == "pending" else decision_words(record["decision"])
+            marks.append(_Mark(record["evaluation_round"], text, True))
     return sorted(marks, key=lambda mark: (mark.round, mark.decided))
 
 
@@ -519,24 +552,35 @@ class _Future:
 
     @classmethod
     def of(cls, summary: Summary, record: Record, which: str) -> _Future | None:
-        """The future "old" or "new" of a record; None when no trend was fitted."""
-        fit = record[f"fit_{which}"]
-        if fit is None:
+        """The future "old" or "new" of a record; None when nothing was predicted for it."""
+        predicted, left = record[f"predicted_{which}"], record[f"rounds_left_{which}"]
+        now = record["after_round" if record["evaluation_round"] is None else "evaluation_round"]
+        if (fit := record[f"fit_{which}"]) is not None:
+            trend, end = cls._logarithmic(summary, fit, now, _shift(summary, fit) if which == "old" else 0)
+        elif predicted is not None and left is not None:
+            trend, end = [(now + left, _clip(predicted))], now + left  # of other trends only the end is on record
+        else:
             return None
-        now = record["evaluation_round"]
-        shift = _shift(summary, fit) if which == "old" else 0
-        last = fit["horizon"] if fit["horizon"] is not None else max(summary["rounds"], now)
-        rounds = range(int(fit["first"]) - shift, min(last, 4 * max(summary["rounds"], now)) + 1)
         return cls(
             which=which,
-            trend=[(r, _clip(fit["a"] + fit["b"] * math.log(r + shift + 1))) for r in rounds],
-            predicted=record[f"predicted_{which}"],
+            trend=trend,
+            predicted=predicted,
             interval=record[f"interval_{which}"],
-            end=fit["horizon"],
+            end=end,
             now=now,
             paid=record["revert_cost"] or 0 if which == "old" else 0,
             round_cost=record["round_cost_before" if which == "old" else "round_cost_after"],
         )
+
+    @staticmethod
+    def _logarithmic(
+        summary: Summary, fit: Mapping[str, Any], now: int, shift: int
+    ) -> tuple[list[tuple[int, float]], int | None]:
+        """A logarithmic trend by round, and its horizon."""
+        end: int | None = fit["horizon"]
+        last = end if end is not None else max(summary["rounds"], now)
+        rounds = range(int(fit["first"]) - shift, min(last, 4 * max(summary["rounds"], now)) + 1)
+        return [(r, _clip(fit["a"] + fit["b"] * math.log(r + shift + 1))) for r in rounds], end
 
     def places(self, past: Mapping[int, float], by_cost: bool) -> list[float]:
         """The trend's x: rounds, or the cost spent by then (what was spent, then what this future's rounds cost)."""

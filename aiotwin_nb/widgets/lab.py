@@ -59,7 +59,10 @@ class Lab(Panel):
 
     def describe(self) -> str:
         """What all panels show, in words."""
-        return "\n\n".join([self.title, *(panel.describe() for panel in self.panels)])
+        told = [panel.describe() for panel in self.panels]
+        return "\n\n".join(
+            [self.title, *(text for text, panel in zip(told, self.panels, strict=True) if text != panel.title)]
+        )
 
     def picture(self) -> Picture | None:
         """The curves, or where there are none yet, the tree of the nodes."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import ipywidgets as widgets
-from IPython.display import display
 
 from aiotwin_nb.widgets.figures import Picture
 from aiotwin_nb.widgets.painter import Painter
 from aiotwin_nb.widgets.session import Session
-from aiotwin_nb.widgets.still import Still, has_widgets
+from aiotwin_nb.widgets.still import Still, has_widgets, publish
 
 STILL_SECONDS = 10.0  # a saved picture is at most so old while a run goes on
 
@@ -63,7 +62,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
             self.session.observe(self._follow, ["snapshot", "scenario"])
             self.session.when_waited(self._still.renew)
         self._still.show()
-        display({**self._repr_mimebundle_(), "text/plain": ""}, raw=True)
+        publish({**self._repr_mimebundle_(), "text/plain": ""}, display_id=f"{self.model_id}-view")
 
     def _follow(self, change: Any) -> None:
         snapshot = self.session.snapshot

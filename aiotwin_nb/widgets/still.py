@@ -16,7 +16,6 @@ from typing import Any
 from uuid import uuid4
 
 from IPython import get_ipython
-from IPython.display import display, update_display
 
 from aiotwin_nb.widgets.figures import Picture
 
@@ -55,26 +54,24 @@ class Still:
         """Put words and picture into the cell that is running; the widget has to follow at once."""
         with self._one_at_a_time:
             display_id = uuid4().hex
-            self.renew()  # cells that show it already
+            self.renew()  # other cells that show it, so that all have the same
             words, picture = self._last = self._last or self._bundles()
-            display(words, raw=True, display_id=display_id)
-            display(picture, raw=True, display_id=f"{display_id}-picture", metadata=_alternative(picture))
+            publish(words, display_id=display_id)
+            publish(picture, display_id=f"{display_id}-picture")
             self._shown.append(display_id)
 
     def renew(self) -> None:
         """Bring every cell that shows it up to date; from any thread, also long after the cell has ended."""
         with self._one_at_a_time:
-            if not self._shown:
+            if not self._shown or self._last is None:
                 return
-            last, now = self._last, self._bundles()
-            self._last = now
+            (old_words, old_picture), (words, picture) = self._last, self._bundles()
+            self._last = words, picture
             for display_id in self._shown:
-                if last is None or last[0] != now[0]:
-                    update_display(now[0], raw=True, display_id=display_id)
-                if last is None or last[1] != now[1]:
-                    update_display(
-                        now[1], raw=True, display_id=f"{display_id}-picture", metadata=_alternative(now[1])
-                    )
+                if words != old_words:
+                    publish(words, display_id=display_id, update=True)
+                if picture != old_picture:
+                    publish(picture, display_id=f"{display_id}-picture", update=True)
 
     def _bundles(self) -> tuple[Bundle, Bundle]:
         words, picture = self._words(), self._picture()
@@ -82,6 +79,12 @@ class Still:
         if picture is None:
             return html, {"text/plain": ""}
         return html, {"image/png": b64encode(picture.png).decode(), "text/plain": picture.alt}
+
+
+def publish(data: Bundle, *, display_id: str, update: bool = False) -> None:
+    """Show data in the running cell, or put it in the place of what has this display id."""
+    alternative = {"image/png": {"alt": data["text/plain"]}} if "image/png" in data else {}
+    get_ipython().display_pub.publish(data, alternative, transient={"display_id": display_id}, update=update)
 
 
 def has_widgets() -> bool:
@@ -93,7 +96,3 @@ def _html(key: str, words: str) -> str:
     paragraphs = "".join(f"<p>{escape(text)}</p>" for text in words.split("\n\n") if text.strip())
     style = " ".join(_STYLE.replace("KEY", key).split())
     return f'<div class="{key}-still"><style>{style}</style>{paragraphs}<p><small>{_HINT}</small></p></div>'
-
-
-def _alternative(picture: Bundle) -> dict[str, Any]:
-    return {"image/png": {"alt": picture["text/plain"]}} if "image/png" in picture else {}
