@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from html import escape
+from threading import RLock
 from typing import Any
 
 import ipywidgets as widgets
@@ -39,6 +40,7 @@ class DecisionsPanel(Panel):
         self._shown: list[_CardView] = []
         self._road = _OtherRoad(self._compare)
         self.children = (widgets.HTML(cards.STYLE), self._heading, self._cards, self._road)
+        self._one_at_a_time = RLock()
         self._painter = Painter(self._paint, pause=PAINT_SECONDS, name="aiotwin-decisions")
         session.observe(self._touch, ["snapshot", "truth", "reveal"])
         self._paint()
@@ -48,7 +50,8 @@ class DecisionsPanel(Panel):
         return "\n\n".join([_heading(self.session.snapshot), *(cards.words(card) for card in self._current())])
 
     def picture(self) -> Picture | None:
-        """The last reconfiguration of which there is something to draw."""
+        """The last reconfiguration of which there is something to draw, as things stand now."""
+        self._refresh()
         drawn = [view.picture for view in self._shown if view.picture is not None]
         return drawn[-1] if drawn else None
 
@@ -65,7 +68,15 @@ class DecisionsPanel(Panel):
         return [] if snapshot is None else make_cards(snapshot, self.session.truth, self.session.reveal)
 
     def _paint(self) -> None:
+        self._refresh()
+        self.changed()
+
+    def _refresh(self) -> None:
         """Bring the cards up to date; what has not changed is left alone."""
+        with self._one_at_a_time:
+            self._bring_up_to_date()
+
+    def _bring_up_to_date(self) -> None:
         snapshot, current = self.session.snapshot, self._current()
         self._heading.value = f"<b>{self.title}</b> <span class='quiet'>{escape(_heading(snapshot))}</span>"
         while len(self._shown) < len(current):
@@ -76,7 +87,6 @@ class DecisionsPanel(Panel):
         if self._cards.children != tuple(self._shown):
             self._cards.children = tuple(self._shown)
         self._road.show(snapshot, self.session.truth)
-        self.changed()
 
     def _drawing(self, index: int, card: Card) -> Callable[[], Picture]:
         snapshot = self.session.snapshot

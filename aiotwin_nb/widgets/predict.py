@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import ipywidgets as widgets
@@ -73,6 +74,7 @@ class PredictPanel(Panel):
         self._questions = widgets.VBox()
         self._views: dict[int, _QuestionView] = {}
         self.children = (widgets.HTML(STYLE), self._heading, self._questions, self._tally)
+        self._one_at_a_time = RLock()
         self._painter = Painter(self._paint, pause=PAINT_SECONDS, name="aiotwin-predict")
         session.observe(self._touch, ["scenario", "snapshot", "truth"])
         session.observe(self._begun, "phase")
@@ -196,6 +198,12 @@ class PredictPanel(Panel):
         self._painter.touch()
 
     def _paint(self) -> None:
+        with self._one_at_a_time:
+            self._refresh()
+        self.changed()
+
+    def _refresh(self) -> None:
+        """Bring everything up to date; what has not changed is left alone, and so is what is being typed."""
         problem = ""
         try:
             questions = self.questions()
@@ -211,7 +219,6 @@ class PredictPanel(Panel):
         self._heading.value = _heading(questions, problem)
         self._count(questions)
         self._veil(questions)
-        self.changed()
 
     def _count(self, questions: list[Question]) -> None:
         """The tally over all runs beside this one; read again only when this run's scores have changed."""

@@ -21,12 +21,12 @@ from aiotwin_nb.widgets.figures import Picture
 
 Bundle = dict[str, Any]
 
-# The outputs of a cell are children of one element, each in a wrapper (.jp-OutputArea-child in JupyterLab, Notebook,
-# Voila). KEY marks the panel's live view, KEY-still the words; the picture and the widget come right after them.
+# The outputs of a cell follow each other, each in a wrapper: .jp-OutputArea-child in JupyterLab, Notebook and Voila.
+# KEY marks the panel's view, KEY-still the words; the picture and the widget come right after them. A view without its
+# kernel stays on the page, disconnected. A copy of the notebook has the same KEY, so only what is in one cell counts.
 _STYLE = """
-:root:has(LIVE) .KEY-still,
-:root:has(LIVE) .jp-OutputArea-child:has(.KEY-still),
-:root:has(LIVE) .jp-OutputArea-child:has(.KEY-still) + .jp-OutputArea-child,
+.jp-OutputArea-child:has(.KEY-still):has(+ * + * LIVE),
+.jp-OutputArea-child:has(.KEY-still):has(+ * + * LIVE) + .jp-OutputArea-child,
 .jp-OutputArea-child:has(.KEY-still) + .jp-OutputArea-child + .jp-OutputArea-child:not(:has(LIVE)) { display: none }
 """.replace("LIVE", ".KEY:not(.jupyter-widgets-disconnected)")
 _HINT = "Saved view. Run this cell again for the live panel; a run that has gone on is all there."

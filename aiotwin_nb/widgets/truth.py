@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aiotwin_nb.errors import InvalidInput
+from aiotwin_nb.orchestration.files import is_locked
 
 Branch = Mapping[str, Any]
 RESULT, LOCK, LOG = "compare.json", ".compare.lock", "compare.log"
@@ -42,7 +43,7 @@ class Truth:
 
 def read_truth(run: Path) -> Truth:
     """What is known now; never raises for what it finds in the folder."""
-    if _under_way(run):
+    if is_locked(run / LOCK):
         return Truth("running", seconds=_age(run / RESULT))
     try:
         found = json.loads((run / RESULT).read_bytes())["branches"]
@@ -92,20 +93,6 @@ def expected_seconds(summary: Mapping[str, Any]) -> float:
     rounds: list[float] = [row["seconds"] for row in summary["history"]]
     starts = [record["after_round"] for record in summary["reconfigurations"] if record["decision"] != "refused"]
     return 5 + sum(rounds) + sum(sum(rounds[start + 1 :]) for start in starts)
-
-
-def _under_way(run: Path) -> bool:
-    try:
-        lock = os.open(run / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
 
 
 def _age(path: Path) -> float:
