@@ -13,7 +13,9 @@ from typing import Any
 from aiotwin_nb.errors import InvalidInput, RunFailed, did_you_mean
 from aiotwin_nb.scenario import shipped
 
-# JupyterLab asks for news and checks for updates unless told otherwise.
+# JupyterLab asks for news and checks for updates unless told otherwise, and asks the user whether it should unless the
+# defaults of its settings say so.
+JUPYTER_DEFAULTS = Path(__file__).parent / "jupyter"
 QUIET_LAB = (
     "--LabApp.news_url=None",
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
@@ -86,6 +88,7 @@ def open_lab(folder: Path, extra: list[str]) -> int:
     for source in sorted(shipped("notebooks").glob("*.ipynb")):
         if not (folder / source.name).exists():
             shutil.copy(source, folder / source.name)
-    environment = {**os.environ, "JUPYTERLAB_NEWS": "false"}
+    config_path = filter(None, (str(JUPYTER_DEFAULTS), os.environ.get("JUPYTER_CONFIG_PATH")))
+    environment = {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(config_path)}
     command = [sys.executable, "-m", "jupyterlab", *QUIET_LAB, *extra]
     return subprocess.call(command, cwd=folder, env=environment)

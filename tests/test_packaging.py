@@ -166,6 +166,7 @@ def test_the_wheel_holds_what_a_user_needs(wheel):
                 assert f"aiotwin_nb/{folder}/{path.name}" in names
     assert "aiotwin_nb/labs/improvement.yaml" in names
     assert "aiotwin_nb/py.typed" in names
+    assert "aiotwin_nb/jupyter/labconfig/default_setting_overrides.json" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "k3s/", "labs/", "notebooks/"))]
     modules = {

@@ -76,6 +76,19 @@ def decide(state: RunState, observation: Observation) -> tuple[RunState, tuple[A
     return step.state, tuple(step.actions)
 
 
+def preview(state: RunState) -> Reconfiguration | None:
+    """The reconfiguration in validation with the evidence so far, as if its window ended now; it stays pending.
+
+    None when no window is open or none of its rounds has finished.
+    """
+    window = state.window
+    if window is None or state.round <= window.start_round:
+        return None
+    decision = validate(**question(state, window))
+    record = replace(state.reconfigurations[window.index], evaluation_round=state.round)
+    return _with_evidence(record, decision, revert_cost(state, window), "pending", decision.reason)
+
+
 class _Step:
     """The state as it evolves under the actions decided so far."""
 

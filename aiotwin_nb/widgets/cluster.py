@@ -20,6 +20,7 @@ from aiotwin_nb.errors import AIoTwinError
 from aiotwin_nb.orchestration.ports import ClusterProvider, ClusterStatus
 from aiotwin_nb.scenario import number
 from aiotwin_nb.widgets.latest import Latest
+from aiotwin_nb.widgets.painter import Painter
 from aiotwin_nb.widgets.panel import Panel
 from aiotwin_nb.widgets.session import Session
 from aiotwin_nb.widgets.theme import (
@@ -54,6 +55,7 @@ COLUMNS = (
     ("Data", "training samples, and their labels"),
 )
 LABELS_SHOWN = 6
+CALM = 0.2  # seconds between two drawings of the table at least
 
 Do = Literal["look", "get", "delete"]
 
@@ -109,7 +111,7 @@ class ClusterPanel(Panel):
             self._table,
         ]
         self._errands: Latest[Errand] = Latest(self._run_errand, name="aiotwin-cluster")
-        self._tables: Latest[bool] = Latest(lambda _: self._draw_table(), name="aiotwin-nodes")
+        self._tables = Painter(self._draw_table, pause=CALM, name="aiotwin-nodes")
         self._way.observe(lambda _: self._choose(), "value")
         self._file.observe(lambda _: None if self._setting else self._file_chosen(), "value")
         for control in (self._context, self._creator):
@@ -117,7 +119,7 @@ class ClusterPanel(Panel):
         self._get.on_click(lambda _: self._ask("get"))
         self._look.on_click(lambda _: self._ask("look"))
         self._delete.on_click(lambda _: self._ask("delete"))
-        session.observe(lambda _: self._tables.ask(True), ["scenario", "snapshot", "selected"])
+        session.observe(lambda _: self._tables.touch(), ["scenario", "snapshot", "selected"])
         self._choose()
         self._draw_table()
 
@@ -154,7 +156,7 @@ class ClusterPanel(Panel):
         self._get.description, self._get.icon = ("Attach", "link") if way == "attach" else ("Create", "plus")
         self._delete.layout.display = None if way == "create" else "none"
         self._ask("look")
-        self._tables.ask(True)
+        self._tables.touch()
 
     def _file_chosen(self) -> None:
         with self._quietly():

@@ -369,6 +369,24 @@ def draw_run(summary: Summary, decision: int | None = None) -> Figure:
     return figure
 
 
+def draw_decision(summary: Summary, index: int) -> Figure:
+    """Accuracy over rounds with one reconfiguration's window, and both predicted futures with their 80 % intervals.
+
+    `index`: into `reconfigurations`. Of a record that is pending, the evidence is as it stands at its evaluation round.
+    """
+    record = summary["reconfigurations"][index]
+    futures = [f for which in ("old", "new") if (f := _Future.of(summary, record, which))]
+    figure = _figure(8.6, 3.9, f"Accuracy over rounds: {_told(record)}.")
+    axes = figure.add_axes((0.075, 0.3, 0.905, 0.665))
+    _panel(axes, summary, futures, {row["round"]: row["round"] for row in summary["history"]}, by_cost=False)
+    if record["evaluation_round"] is not None:
+        axes.axvspan(record["after_round"], record["evaluation_round"], color=PALE[ORANGE], alpha=0.6, lw=0, zorder=0)
+    axes.set_ylabel("accuracy (%)", size=NORMAL)
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="lower left", bbox_to_anchor=(0.065, 0.0), ncols=1, **_LEGEND)
+    return figure
+
+
 _LEGEND: dict[str, Any] = {"fontsize": SMALL, "frameon": False, "handlelength": 3, "columnspacing": 2.5}
 
 
@@ -424,7 +442,7 @@ def _explain_decision(record: Record) -> str:
         f"That buys {record['rounds_left_new']} rounds in the new configuration, whose trend then reaches "
         f"{_range(record, 'new')}. Going back costs {record['revert_cost']:,}; what remains buys "
         f"{record['rounds_left_old']} rounds in the old one, whose trend then reaches {_range(record, 'old')}. "
-        f"{_verdict(record)}"
+        f"{verdict_words(record)}"
     )
 
 
@@ -435,19 +453,32 @@ def _range(record: Record, which: str) -> str:
     return f"{predicted:.1f} % (80 % interval {interval[0]:.1f} to {interval[1]:.1f})"
 
 
-def _verdict(record: Record) -> str:
+def verdict_words(record: Record) -> str:
+    """Which future was predicted to be better, what was decided, and whether the intervals overlap."""
     old, new, decision = record["predicted_old"], record["predicted_new"], record["decision"]
-    if old == new:
-        cut = " (both trends run past 100 %, where they are cut)" if new == 100 else ""
-        text = f"The prediction is the same for both{cut}, and a tie keeps."
-    else:
-        text = f"The prediction is higher for the {'new' if new > old else 'old'} one."
+    text = _tie(record) or f"The prediction is higher for the {'new' if new > old else 'old'} one."
     expected = decision == ("reverted" if old > new else "kept")
     text += f" Decision: {decision_words(decision)}" + ("." if expected else f", because {record['reason']}.")
+    return f"{text} {_overlap(record)}".strip()
+
+
+def caveats(record: Record) -> str:
+    """What makes a decision on two predictions doubtful; empty where nothing does."""
+    return f"{_tie(record)} {_overlap(record)}".strip()
+
+
+def _tie(record: Record) -> str:
+    if record["predicted_old"] != record["predicted_new"]:
+        return ""
+    cut = " (both trends run past 100 %, where they are cut)" if record["predicted_new"] == 100 else ""
+    return f"The prediction is the same for both{cut}, and a tie keeps."
+
+
+def _overlap(record: Record) -> str:
     a, b = record["interval_old"], record["interval_new"]
-    if a is not None and b is not None and a[0] <= b[1] and b[0] <= a[1]:
-        text += " The two intervals overlap, so the curves alone do not settle it."
-    return text
+    if a is None or b is None or a[0] > b[1] or b[0] > a[1]:
+        return ""
+    return "The two intervals overlap, so the curves alone do not settle it."
 
 
 def _hindsight(summary: Summary, record: Record) -> str:

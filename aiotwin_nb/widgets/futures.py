@@ -50,7 +50,8 @@ def marks_of(summary: Summary) -> list[Mark]:
         text = change_words(record) + ("" if decided else f": {decision_words(record['decision'])}")
         marks.append(Mark(record["after_round"], text, False))
         if decided:
-            marks.append(Mark(record["evaluation_round"], decision_words(record["decision"]), True))
+            text = "as it stands" if record["decision"] == "pending" else decision_words(record["decision"])
+            marks.append(Mark(record["evaluation_round"], text, True))
     return sorted(marks, key=lambda mark: (mark.round, mark.decided))
 
 
@@ -70,7 +71,8 @@ class Future:
     @classmethod
     def of(cls, summary: Summary, record: Record, which: str) -> Future | None:
         """The future "old" or "new" of a record; None when nothing was predicted."""
-        fit, predicted, now = record[f"fit_{which}"], record[f"predicted_{which}"], record["evaluation_round"]
+        fit, predicted = record[f"fit_{which}"], record[f"predicted_{which}"]
+        now = record["after_round" if record["evaluation_round"] is None else "evaluation_round"]
         if fit is not None:
             trend, end = _fitted(summary, fit, which, now), fit["horizon"]
         elif predicted is not None and record[f"rounds_left_{which}"] is not None:

@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Generator
-from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from html import escape
@@ -20,7 +19,7 @@ from aiotwin_nb.api import RUNTIMES
 from aiotwin_nb.errors import AIoTwinError
 from aiotwin_nb.scenario import number
 from aiotwin_nb.widgets.follow import Snapshot
-from aiotwin_nb.widgets.latest import Latest
+from aiotwin_nb.widgets.painter import Painter
 from aiotwin_nb.widgets.panel import Panel
 from aiotwin_nb.widgets.runs import ListedRun, list_runs
 from aiotwin_nb.widgets.session import Session
@@ -140,7 +139,7 @@ class LaunchPanel(Panel):
             self._status,
             self._problem,
         ]
-        self._painter: Latest[bool] = Latest(self._paint, name="aiotwin-launch")
+        self._painter = Painter(self._paint, pause=CALM, name="aiotwin-launch")
         self._closing = threading.Event()
         self._ticker: threading.Thread | None = None
         self._refused = ""
@@ -245,7 +244,7 @@ class LaunchPanel(Panel):
             self._since = (snapshot.elapsed, time.monotonic())
             if snapshot.live:
                 self._tick()
-        self._painter.ask(True)
+        self._painter.touch()
 
     def _elapsed(self) -> float:
         """Seconds at work; between two entries of the journal the clock goes on."""
@@ -262,15 +261,13 @@ class LaunchPanel(Panel):
     def _ticking(self) -> None:
         while not self._closing.wait(TICK):
             snapshot = self.session.snapshot
-            self._painter.ask(True)
+            self._painter.touch()
             if self.session.phase != "starting" and (snapshot is None or not snapshot.live):
                 return
 
-    def _paint(self, _: bool) -> None:
-        with suppress(Exception):  # a drawing that fails must not end the painter: the next one follows
-            self._draw()
-            self._list_when_due()
-        self._closing.wait(CALM)
+    def _paint(self) -> None:
+        self._draw()
+        self._list_when_due()
 
     def _list_when_due(self) -> None:
         """The list has another entry, or an entry another status."""

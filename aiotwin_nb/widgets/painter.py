@@ -1,4 +1,4 @@
-"""A thread that paints: at most so often, and always the last state."""
+"""Slow work of a panel, such as drawing: done in a thread of its own, after the last change and not too often."""
 
 from __future__ import annotations
 
@@ -7,51 +7,59 @@ import threading
 import time
 from collections.abc import Callable
 
-logger = logging.getLogger(__name__)
-
-PAUSE_SECONDS = 0.5
+log = logging.getLogger(__name__)
 
 
 class Painter:
-    """Calls `paint` after `mark`, at most once in `pause` seconds; what is marked meanwhile is painted afterwards.
+    """Repeats `work` whenever `touch` says that something changed, at most once in `pause` seconds.
 
-    `paint` returns whether it painted; if it did not, the next mark need not wait. It is only ever called by this
-    thread, which begins with the first mark and ends with `close`.
+    However often it is touched, the last change is always worked in. Work that returns False has found nothing to do
+    and needs no pause. The thread starts at the first touch.
     """
 
-    def __init__(self, paint: Callable[[], bool], pause: float = PAUSE_SECONDS) -> None:
-        self._paint = paint
-        self._pause = pause
-        self._marked = threading.Event()
-        self._closing = threading.Event()
+    def __init__(self, work: Callable[[], object], *, pause: float, name: str) -> None:
+        self._work, self._pause, self._name = work, pause, name
+        self._changed = threading.Condition()
+        self._dirty = self._hurry = self._closing = False
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
 
-    def mark(self) -> None:
-        """Say that there is something new; returns at once."""
-        self._marked.set()
-        with self._lock:
-            if self._thread is None and not self._closing.is_set():
-                self._thread = threading.Thread(target=self._work, name="aiotwin-paint", daemon=True)
+    def touch(self, *, hurry: bool = False) -> None:
+        """Say that something changed; returns at once. `hurry`: without the rest."""
+        with self._changed:
+            if self._closing:
+                return
+            self._dirty, self._hurry = True, self._hurry or hurry
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._repeat, name=self._name, daemon=True)
                 self._thread.start()
+            self._changed.notify_all()
 
     def close(self) -> None:
-        """End the thread; safe to call twice and from the thread itself."""
-        self._closing.set()
-        self._marked.set()
-        with self._lock:
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout=5)
+        """End the thread. Safe to call twice and from the thread itself."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=5)
 
-    def _work(self) -> None:
-        while self._marked.wait() and not self._closing.is_set():
-            self._marked.clear()
+    def _repeat(self) -> None:
+        ready = 0.0
+        while self._wait_until(ready):
             began = time.monotonic()
             try:
-                painted = self._paint()
-            except Exception:  # one picture less; the next state may be drawn again
-                logger.exception("a plot could not be drawn")
-                painted = True
-            if painted:
-                self._closing.wait(max(0.0, self._pause - (time.monotonic() - began)))
+                idle = self._work() is False
+            except Exception:  # a picture that cannot be drawn must not end all later ones
+                log.exception("%s", self._name)
+                idle = False
+            ready = began if idle else began + self._pause
+
+    def _wait_until(self, ready: float) -> bool:
+        """Wait for a change and the end of the rest; False when closing."""
+        with self._changed:
+            while not self._closing:
+                left = 0.0 if self._hurry else ready - time.monotonic()
+                if self._dirty and left <= 0:
+                    self._dirty = self._hurry = False
+                    return True
+                self._changed.wait(left if self._dirty else None)
+        return False

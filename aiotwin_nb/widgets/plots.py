@@ -22,6 +22,7 @@ from aiotwin_nb.widgets.live_picture import LivePicture
 from aiotwin_nb.widgets.painter import Painter
 from aiotwin_nb.widgets.panel import Shown
 
+PAUSE_SECONDS = 0.5  # between two pictures
 _MIME = {"png": "image/png", "svg": "image/svg+xml", "csv": "text/csv"}
 FORMATS = tuple(_MIME)
 
@@ -45,7 +46,7 @@ class LivePlots(Shown):
         self._made_for: tuple[Any, ...] = ()
         self._painted: tuple[Any, ...] = ()
         self._blurred = True
-        self._painter = Painter(self._paint)
+        self._painter = Painter(self._paint, pause=PAUSE_SECONDS, name="aiotwin-paint")
         self._boxes = {
             key: widgets.Checkbox(False, description=chart.title, indent=False, layout=widgets.Layout(width="auto"))
             for key, chart in CHARTS.items()
@@ -84,12 +85,12 @@ class LivePlots(Shown):
     def show(self, tell: Callable[[], Story | None]) -> None:
         """Show the story that `tell` gives; it is called in the painting thread. Returns at once."""
         self._tell_story = tell
-        self._painter.mark()
+        self._painter.touch()
 
     def select(self, client: str) -> None:
         """Bring out one client in the clients' plots."""
         self._selected = client
-        self._painter.mark()
+        self._painter.touch()
 
     def describe(self) -> str:
         """What the plots show, in words."""
@@ -127,7 +128,7 @@ class LivePlots(Shown):
     # Painting, in the painter's thread.
 
     def _mark(self, change: Any = None) -> None:
-        self._painter.mark()
+        self._painter.touch()
 
     def _paint(self) -> bool:
         """Bring words and picture up to date; returns whether a picture was drawn."""
@@ -151,7 +152,7 @@ class LivePlots(Shown):
             self.image.png, self.image.alt, self.image.words = picture, story.tell(charts), story.words()
         self._painted, self._blurred = drawn, new
         if new and rests:
-            self._painter.mark()
+            self._painter.touch()
         return True
 
     def _draw(self, story: Story) -> bytes:
@@ -188,7 +189,7 @@ class LivePlots(Shown):
         self.pause.description, self.pause.icon = ("Go on", "play") if change["new"] else ("Pause", "pause")
         if change["new"]:
             self.image.words = f"{self.image.words} Paused: the plots stand still, the run does not."
-        self._painter.mark()
+        self._painter.touch()
 
     def _save(self, kind: str) -> None:
         """In a thread: drawing takes longer than a click may."""
