@@ -15,7 +15,8 @@ from aiotwin_nb.orchestration.events import DecisionName, Reconfiguration, Windo
 from aiotwin_nb.orchestration.summary import reconfiguration
 from aiotwin_nb.planning.configuration import diff
 from aiotwin_nb.scenario import number
-from aiotwin_nb.widgets.figures import caveats, decision_words
+from aiotwin_nb.widgets.figures import caveats
+from aiotwin_nb.widgets.futures import decision_words
 from aiotwin_nb.widgets.truth import Branch, verdict
 
 SYMBOLS: dict[DecisionName, str] = {

@@ -104,7 +104,7 @@ class LivePlots(Shown):
         story = self._tell_story()
         if story is None or not story.rows or not self.charts:
             return None
-        return Picture(self._still(story))
+        return Picture(self._still_figure(story))
 
     def export(self, kind: str = "png") -> Path:
         """Write the chosen plots (png, svg) or all rows (csv) beside the run; returns the file.
@@ -147,7 +147,7 @@ class LivePlots(Shown):
             self.image.words = story.words()
             return False
         # Where nothing moves any more, a sharp picture is worth its time; a quick one comes first.
-        picture = self._draw(story) if new else png(self._still(story, dark=dark), 2 * DPI)
+        picture = self._draw(story) if new else png(self._still_figure(story, dark=dark), 2 * DPI)
         with self.image.hold_sync():
             self.image.png, self.image.alt, self.image.words = picture, story.tell(charts), story.words()
         self._painted, self._blurred = drawn, new
@@ -162,7 +162,7 @@ class LivePlots(Shown):
             self._figure = LiveFigure(charts, look=DARK if dark else LIGHT, selected=self._selected)
         return self._figure.paint(story)
 
-    def _still(self, story: Story, *, dark: bool = False) -> Figure:
+    def _still_figure(self, story: Story, *, dark: bool = False) -> Figure:
         live = LiveFigure(self.charts, look=DARK if dark else LIGHT, selected=self._selected)
         live.show(story)
         return live.figure
@@ -222,7 +222,7 @@ class LivePlots(Shown):
             return self.folder / name, story.csv().encode()
         if not self.charts:
             raise InvalidInput("export: no plot is chosen; choose one")
-        figure = self._still(story)
+        figure = self._still_figure(story)
         return self.folder / name, png(figure, 2 * DPI) if kind == "png" else _svg(figure)
 
 
