@@ -375,7 +375,7 @@ def draw_decision(summary: Summary, index: int) -> Figure:
     `index`: into `reconfigurations`. Of a record that is pending, the evidence is as it stands at its evaluation round.
     """
     record = summary["reconfigurations"][index]
-    futures = [f for which in ("old", "new") if (f := Future.of(summary, record, which))]
+    futures = futures_of(summary, record)
     figure = _figure(8.6, 3.9, f"Accuracy over rounds: {_told(record)}.")
     axes = figure.add_axes((0.075, 0.3, 0.905, 0.665))
     _panel(axes, summary, futures, {row["round"]: row["round"] for row in summary["history"]}, by_cost=False)
