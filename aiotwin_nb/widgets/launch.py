@@ -143,7 +143,7 @@ class LaunchPanel(Panel):
         self._closing = threading.Event()
         self._ticker: threading.Thread | None = None
         self._refused = ""
-        self._listed_for: Any = None
+        self._listed: dict[str, str] = {}  # status by path
         self._draw()
         self.refresh()
         session.observe(self._mark, ["snapshot", "phase", "problem"])
@@ -187,6 +187,7 @@ class LaunchPanel(Panel):
     def refresh(self) -> None:
         """List the runs again."""
         runs = self.listed
+        self._listed = {str(run.path): run.status for run in runs}
         options = [(f"{run.path.name} · {run.status} · {run.age}", str(run.path)) for run in runs]
         chosen = self._followed() or self._runs.value
         self._runs.options = options or [("none yet", "")]
@@ -242,8 +243,7 @@ class LaunchPanel(Panel):
         snapshot = self.session.snapshot
         if snapshot is not None:
             self._since = (snapshot.elapsed, time.monotonic())
-            if snapshot.live:
-                self._tick()
+            self._tick()
         self._painter.touch()
 
     def _elapsed(self) -> float:
@@ -262,19 +262,17 @@ class LaunchPanel(Panel):
         while not self._closing.wait(TICK):
             snapshot = self.session.snapshot
             self._painter.touch()
-            if self.session.phase != "starting" and (snapshot is None or not snapshot.live):
+            if self.session.phase != "starting" and (snapshot is None or (not snapshot.live and self._is_listed())):
                 return
+
+    def _is_listed(self) -> bool:
+        """Whether the list tells of the followed run what is known of it; its process ends a bit after the run."""
+        snapshot = self.session.snapshot
+        return snapshot is None or self._listed.get(self._followed()) == snapshot.status
 
     def _paint(self) -> None:
         self._draw()
-        self._list_when_due()
-
-    def _list_when_due(self) -> None:
-        """The list has another entry, or an entry another status."""
-        snapshot = self.session.snapshot
-        now = (self._followed(), None if snapshot is None else snapshot.status)
-        if now != self._listed_for:
-            self._listed_for = now
+        if not self._is_listed():
             self.refresh()
 
     def _draw(self) -> None:

@@ -51,12 +51,9 @@ class MetricsPanel(LivePlots, Panel):
 
 
 class RemotePlots(LivePlots):
-    """Live plots of a run on a W&B server, asked for no more often than its source allows.
+    """Live plots of a run on a W&B server, asked for no more often than its source allows."""
 
-    While nothing new comes, the questions become rarer, up to one in `SLOWEST_SECONDS`.
-    """
-
-    SLOWEST_SECONDS = 60.0
+    LOOK_SECONDS = 0.5  # between two looks at the source, which asks the server far more rarely
 
     def __init__(self, path: str, *, source: WandbApiSource | None = None, folder: Path | None = None, **options: Any):
         super().__init__(folder=folder, **options)
@@ -72,14 +69,15 @@ class RemotePlots(LivePlots):
         super().close()
 
     def _poll(self) -> None:
-        wait = self._source.min_interval
+        problem = ""
         rows: list[dict[str, Any]] = []
         while not self._closing.is_set():
-            problem, before = "", rows
+            before = rows
             try:
                 rows = self._source.rows()
             except AIoTwinError as error:
                 problem = str(error)
+            if rows != before:
+                problem = ""
             self.show(partial(Story.of_rows, self._source.path, rows, problem=problem))
-            wait = self._source.min_interval if rows != before else min(1.5 * wait, self.SLOWEST_SECONDS)
-            self._closing.wait(wait)
+            self._closing.wait(self.LOOK_SECONDS)

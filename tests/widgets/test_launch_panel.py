@@ -191,10 +191,10 @@ class TestLab:
         words = repr(lab)
         for part in ("improvement", "seed 4", "W = 3", "n2 ← n4 n5 n6", "no run yet", "lab.finish()"):
             assert part in words
-        data, metadata = lab._repr_mimebundle_()
+        data = lab._repr_mimebundle_()
         assert data["text/plain"] == words
         assert "application/vnd.jupyter.widget-view+json" in data
-        json.dumps([data, metadata])
+        json.dumps(data)
         lab.close()
         lab.close()
 
