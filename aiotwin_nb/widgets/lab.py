@@ -131,7 +131,7 @@ class Lab(Panel):
         ]
         if self.session.snapshot is not None:
             parts.append(self.decisions.describe())
-        return "\n".join([*parts, self._next_step()])
+        return "\n\n".join([*parts, self._next_step()])
 
     def picture(self) -> Picture | None:
         """The run's curves, or before there are any the nodes."""

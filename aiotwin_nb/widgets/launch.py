@@ -204,7 +204,10 @@ class LaunchPanel(Panel):
             return "starting"
         if session.snapshot is None:
             return "no run yet: press Start, or call lab.run.start()"
-        return " · ".join([*_facts(session.snapshot, self._elapsed()).values(), session.snapshot.path.name])
+        facts = _facts(session.snapshot, self._elapsed())
+        if not session.snapshot.live:
+            facts.pop("elapsed")  # the same run gives the same words
+        return " · ".join([*facts.values(), f"in {session.snapshot.path.name}"])
 
     def close(self) -> None:
         """End the clock and the painter; the run goes on."""

@@ -32,7 +32,12 @@ def fifty_nodes() -> Scenario:
         nodes.append({"id": f"n{i}", "role": "client", "links": links, "data": data})
     joins = {"id": "n51", "role": "client", "links": {"n1": 150, "n2": 120, "n3": 90}, "data": {7: 40}}
     return Scenario.model_validate(
-        {"name": "fifty", "nodes": nodes, "objective": {"budget": 500_000}, "events": [{"after_round": 5, "add": [joins]}]}
+        {
+            "name": "fifty",
+            "nodes": nodes,
+            "objective": {"budget": 500_000},
+            "events": [{"after_round": 5, "add": [joins]}],
+        }
     )
 
 

@@ -310,7 +310,9 @@ class Server:
             raise ConnectionError("no route")
         steps = [{**row, "_step": i} for i, row in enumerate(self.rows)]
         return SimpleNamespace(
-            state="running", lastHistoryStep=len(steps) - 1, scan_history=lambda min_step: [r for r in steps if r["_step"] >= min_step]
+            state="running",
+            lastHistoryStep=len(steps) - 1,
+            scan_history=lambda min_step: [r for r in steps if r["_step"] >= min_step],
         )
 
 
