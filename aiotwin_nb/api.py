@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,13 +28,14 @@ from aiotwin_nb.errors import AIoTwinError, InvalidInput, RunFailed, did_you_mea
 from aiotwin_nb.notebook.parameters import check_parameters, declared_parameters, read_parameters
 from aiotwin_nb.orchestration.calibrate import Speed, calibrated, measured_speeds
 from aiotwin_nb.orchestration.compare import compare_branches, compare_with
-from aiotwin_nb.orchestration.events import CommandApplied, CommandRejected
+from aiotwin_nb.orchestration.events import CommandApplied, CommandReceived, CommandRejected
 from aiotwin_nb.orchestration.inbox import Command, check_command, parse_command, submit
 from aiotwin_nb.orchestration.loop import Listener, Orchestrator, check_budget, stopping_on_signals
 from aiotwin_nb.orchestration.metrics import JournalSource
 from aiotwin_nb.orchestration.ports import Runtime
 from aiotwin_nb.orchestration.replay import plan_along_events, plan_by_strategies, read_trace, replay_summary
 from aiotwin_nb.orchestration.replay import replay as replay_trace
+from aiotwin_nb.orchestration.retold import retold
 from aiotwin_nb.orchestration.rundir import RunDirectory, check_new, new_tracking_id, scenario_yaml
 from aiotwin_nb.orchestration.state import Rules, RunState
 from aiotwin_nb.orchestration.store import DirectoryStore, MemoryStore
@@ -65,13 +67,17 @@ def plan(source: Source, **overrides: Any) -> dict[str, Any]:
     return plan_along_events(_rules(scenario))
 
 
+def rules(source: Source, **overrides: Any) -> Rules:
+    """What a run of a scenario would be decided by."""
+    return _rules(resolve(source, overrides))
+
+
 def compare_plans(source: Source, strategies: str | Iterable[str] = "all", **overrides: Any) -> dict[str, Any]:
     """What several strategies plan for one scenario's start: cost, balance, proven gap; nothing is trained.
 
     `strategies`: names, or "all". Keys: `strategies`, a list of plans in figures or of {"name", "error"}, and `unit`.
     """
-    rules = _rules(resolve(source, overrides))
-    return plan_by_strategies(rules, strategy_names(strategies))
+    return plan_by_strategies(rules(source, **overrides), strategy_names(strategies))
 
 
 def strategy_names(chosen: str | Iterable[str]) -> list[str]:
@@ -172,6 +178,15 @@ def compare_run(reference: str | Path, *, runtime: str | None = None) -> dict[st
     same = all(recorded.accuracy == repeated.accuracy for recorded, repeated in pairs)
     reproduced = same if chosen == _runtime_of(directory) else None
     return {"run": directory.run_id, "runtime": chosen, "reproduced": reproduced, "branches": branches}
+
+
+def scenario_of(run: str | Path) -> Scenario:
+    """What happened in a run as a scenario: its own, with everything that was injected as events.
+
+    Run again with the same seed, it gives the same ledger. `run`: a run directory, or its name under ./runs.
+    """
+    directory = RunDirectory.open(run)
+    return retold(directory.rules(), directory.events())
 
 
 def sweep(
@@ -328,14 +343,19 @@ class Run:
         remove: Sequence[str] = (),
         link: Mapping[str, Mapping[str, float]] | None = None,
         data: Mapping[str, Mapping[int, int]] | None = None,
+        after_round: int | None = None,
     ) -> str:
-        """Let nodes join or leave, or links or data change, at the next round boundary; returns the command's id."""
+        """Let nodes join or leave, or links or data change; returns the command's id.
+
+        `after_round`: the round after which it acts, by default the one that is under way.
+        """
         raw = {
             "command": "inject",
             "add": [_node_spec(node) for node in add],
             "remove": list(remove),
             "link": dict(link or {}),
             "data": dict(data or {}),
+            "after_round": after_round,
         }
         return self._submit(parse_command(raw))
 
@@ -355,20 +375,24 @@ class Run:
         state = self.state()
         if state.status == "finished":
             raise InvalidInput(f"{self.path}: the run has finished ({state.stop_reason}); start a new one")
-        check_command(command, state.infrastructure)
+        check_command(command, state)
         command_id = submit(self._directory.inbox, command)
-        if reason := self._rejection(command_id):
+        if reason := self._rejection(command_id, waits=command.after_round is not None):
             raise InvalidInput(reason)
         return command_id
 
-    def _rejection(self, command_id: str, seconds: float = 2.0) -> str | None:
-        """Why the run rejected a command; None when it took it, or has not met a boundary in that time."""
+    def _rejection(self, command_id: str, *, waits: bool, seconds: float = 2.0) -> str | None:
+        """Why the run rejected a command; None when it took it, or has not met a boundary in that time.
+
+        `waits`: the command is to act later, so that it is taken when it is received.
+        """
         until = time.monotonic() + seconds
         while self._directory.is_owned() and time.monotonic() < until:
             for event in self._directory.events():
                 if isinstance(event, CommandRejected) and event.id == command_id:
                     return event.reason
-                if isinstance(event, CommandApplied) and event.id == command_id:
+                taken = CommandReceived if waits else CommandApplied
+                if isinstance(event, taken) and event.id == command_id:
                     return None
             time.sleep(0.1)
         return None
@@ -385,9 +409,9 @@ def resolve(source: Source, overrides: Mapping[str, Any]) -> Scenario:
     if not pairs:
         return source
     from aiotwin_nb.scenario.load import build_scenario
-    from aiotwin_nb.scenario.located import parse_yaml
+    from aiotwin_nb.scenario.located import Located
 
-    return build_scenario(parse_yaml(scenario_yaml(source), source.name), Path.cwd(), list(pairs.items()))
+    return build_scenario(Located(source.name, source.resolved(), {}), Path.cwd(), list(pairs.items()))
 
 
 def check(scenario: Scenario) -> Rules:
@@ -418,7 +442,7 @@ def execute(
     rules = check(scenario)
     tracker = make_tracker(tracking)
     engine = make_runtime(runtime, scenario, workers)
-    notes = {"runtime": runtime, "tracking_id": new_tracking_id(directory)}
+    notes = {"runtime": runtime, "tracking": tracker.mode, "tracking_id": new_tracking_id(directory)}
     if scenario.model_size_mb == "auto":
         notes["model_size_mb"] = str(engine.model_size_mb())
     run_directory = RunDirectory.create(directory, scenario, notes)
@@ -704,4 +728,6 @@ def _start(directory: Path, arguments: list[str], stdin: str) -> Run:
         log.unlink()
         raise (InvalidInput if process.returncode == 2 else RunFailed)(message)
     log.replace(directory / LOG)
+    # A child that nobody waits for stays in the process table when it has ended, for as long as the kernel lives.
+    threading.Thread(target=process.wait, name="aiotwin-reap", daemon=True).start()
     return handle

@@ -19,6 +19,7 @@ from aiotwin_nb.scenario import (
     load_scenario,
     node_from_yaml,
     parse_override,
+    parse_value,
     scenario_schema,
 )
 
@@ -616,22 +617,46 @@ def _inject_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--add", type=Path, metavar="NODE.yaml", help="a node that joins")
     what.add_argument("--remove", metavar="ID", help="a node that leaves")
+    what.add_argument("--link", metavar="NODE:PEER=COST", help="a link that costs this much per MB from now on")
+    what.add_argument("--data", metavar="NODE:LABEL=SAMPLES", help="samples of a label that a client has from now on")
+    parser.add_argument("--after-round", type=int, metavar="R", help="when; by default at the next round boundary")
 
 
 def _inject(options: argparse.Namespace) -> int:
     from aiotwin_nb import api
 
     handle = api.attach(options.run)
-    if options.add:
-        node = node_from_yaml(options.add)
-        handle.inject(add=[node])
-        what = f"{node.id} joins"
-    else:
-        handle.inject(remove=[options.remove])
-        what = f"{options.remove} leaves"
+    change, what = _injected(options)
+    handle.inject(**change, after_round=options.after_round)
     later = "at the next round boundary" if handle.status == "running" else "when the run is resumed"
+    if options.after_round is not None:
+        later = f"after round {options.after_round}"
     print(f"{what} {later}")
     return 0
+
+
+def _injected(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """The change to inject, and what it is in words."""
+    if options.add:
+        node = node_from_yaml(options.add)
+        return {"add": [node]}, f"{node.id} joins"
+    if options.remove:
+        return {"remove": [options.remove]}, f"{options.remove} leaves"
+    if options.link:
+        node_id, peer, cost = _assignment("--link", options.link, "n4:n2=40")
+        return {"link": {node_id: {peer: cost}}}, f"the link {node_id}–{peer} costs {cost}"
+    node_id, label, samples = _assignment("--data", options.data, "n5:3=10")
+    return {"data": {node_id: {label: samples}}}, f"{node_id} has {samples} samples of label {label}"
+
+
+def _assignment(option: str, text: str, example: str) -> tuple[str, Any, Any]:
+    """Take NODE:KEY=VALUE apart; key and value are read as YAML."""
+    node_id, colon, rest = text.partition(":")
+    key, equals, value = rest.partition("=")
+    if not (colon and equals and node_id and key and value):
+        raise InvalidInput(f"{option} {text!r}: must look like {example}")
+    key = key if option == "--link" else parse_value(key, f"{option} {text}")
+    return node_id, key, parse_value(value, f"{option} {text}")
 
 
 # notebook, lab, schema, doctor.

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from aiotwin_nb.cli import main
+from aiotwin_nb.orchestration.events import CommandReceived
+from aiotwin_nb.orchestration.rundir import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
 SHORT = ["--set", "objective.budget=24000", "--set", "events[0].after_round=4", "--set", "validation.window=3"]
@@ -88,7 +90,6 @@ def test_the_run_directory_holds_what_is_promised(undisturbed):
 
 def test_wandb_rows_are_the_journals_rows(undisturbed):
     from aiotwin_nb.api import RunMetrics
-    from aiotwin_nb.orchestration.rundir import RunDirectory
     from aiotwin_nb.tracking import WandbLogSource
 
     path, summary = undisturbed
@@ -191,6 +192,15 @@ def test_live_run_status_watch_inject_lock_stop(tmp_path):
     assert "Did you mean 'n6'" in wrong.stderr
     assert "n6 leaves" in aiotwin("inject", path, "--remove", "n6").stdout
     wait_for(lambda: "n6 left" in aiotwin("status", path).stdout)
+    assert "round 1 has passed" in aiotwin("inject", path, "--remove", "n5", "--after-round", "1", check=2).stderr
+    assert "must look like n4:n2=40" in aiotwin("inject", path, "--link", "n4=40", check=2).stderr
+    assert "there is none" in aiotwin("inject", path, "--data", "n99:3=10", check=2).stderr
+    later = rounds_done(path) + 200
+    said = aiotwin("inject", path, "--link", "n4:n2=40", "--after-round", str(later)).stdout
+    assert said == f"the link n4–n2 costs 40 after round {later}\n"
+    assert "n5 has 10 samples of label 6" in aiotwin("inject", path, "--data", "n5:6=10").stdout
+    commands = [event.command for event in RunDirectory.open(path).events() if isinstance(event, CommandReceived)]
+    assert {"command": "inject", "link": {"n4": {"n2": 40}}, "after_round": later} in commands
     aiotwin("stop", path)
     process.communicate(timeout=60)
     assert process.returncode == 0

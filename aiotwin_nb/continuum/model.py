@@ -100,6 +100,17 @@ class Change:
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.links or self.data or self.avoided or self.readmitted)
 
+    def singles(self) -> tuple[Change, ...]:
+        """The parts of this change, node by node, in the order in which an infrastructure applies it."""
+        return (
+            *(Change(removed=(i,)) for i in self.removed),
+            *(Change(added=(node,)) for node in self.added),
+            *(Change(links={i: links}) for i, links in self.links.items()),
+            *(Change(data={i: data}) for i, data in self.data.items()),
+            *(Change(avoided=(i,)) for i in self.avoided),
+            *(Change(readmitted=(i,)) for i in self.readmitted),
+        )
+
     def merged(self, later: Change) -> Change:
         """Return this change followed by a `later` one, as one change of the same round boundary.
 
@@ -194,6 +205,21 @@ class Infrastructure:
             self._known(node_id, nodes, "change the data of")
             nodes[node_id] = replace(nodes[node_id], data={**nodes[node_id].data, **data})
         return Infrastructure.of(nodes.values())
+
+    def apply_possible(self, changes: Iterable[Change]) -> tuple[Infrastructure, Change, tuple[str, ...]]:
+        """Apply changes node by node, leaving out what makes no sense any more.
+
+        Returns the infrastructure after them, what was applied as one change, and why the rest was left out.
+        """
+        infrastructure, applied, skipped = self, Change(), []
+        for single in (single for change in changes for single in change.singles()):
+            try:
+                infrastructure = infrastructure.apply(single)
+            except InvalidInput as error:
+                skipped.append(str(error))
+            else:
+                applied = applied.merged(single)
+        return infrastructure, applied, tuple(skipped)
 
     @staticmethod
     def _known(node_id: str, nodes: Mapping[str, Node], verb: str) -> None:

@@ -54,7 +54,7 @@ class Orchestrator:
         """Run from the start to the end; returns the last state."""
         scenario = self._rules.scenario
         with self._closing():
-            self._store.watch(lambda: self.state.infrastructure)
+            self._store.watch(lambda: self.state)
             self._observe(RunStarted(run_id, scenario.name, scenario.seed, self._runtime.name))
             self._start_runtime()
             self._rounds()
@@ -73,7 +73,7 @@ class Orchestrator:
             past, under_way = self._restore_state(store.past)
             if self.state.status == "finished":
                 return self.state
-            store.watch(lambda: self.state.infrastructure)
+            store.watch(lambda: self.state)
             checkpoint = self._verified_checkpoint(store)
             self._observe(RunResumed(self.state.round, under_way))
             if checkpoint is None:
@@ -110,7 +110,7 @@ class Orchestrator:
         after_round = self.state.round
         if self.interrupted.is_set():
             self._observe(CommandApplied(f"signal-{after_round}", after_round, stop="interrupted"))
-        for command_id, command in self._store.commands(self.state.infrastructure):
+        for command_id, command in self._store.commands(self.state):
             stop = "stopped" if command.command == "stop" else None
             self._observe(CommandApplied(command_id, after_round, command.to_change() or None, stop))
         self._observe(BoundaryReached(after_round))

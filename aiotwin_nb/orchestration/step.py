@@ -76,6 +76,19 @@ def decide(state: RunState, observation: Observation) -> tuple[RunState, tuple[A
     return step.state, tuple(step.actions)
 
 
+def preview(state: RunState) -> Reconfiguration | None:
+    """The reconfiguration in validation with the evidence so far, as if its window ended now; it stays pending.
+
+    None when no window is open or none of its rounds has finished.
+    """
+    window = state.window
+    if window is None or state.round <= window.start_round:
+        return None
+    decision = validate(**question(state, window))
+    record = replace(state.reconfigurations[window.index], evaluation_round=state.round)
+    return _with_evidence(record, decision, revert_cost(state, window), "pending", decision.reason)
+
+
 class _Step:
     """The state as it evolves under the actions decided so far."""
 
@@ -241,29 +254,8 @@ def _change_at_boundary(state: RunState) -> tuple[Change, tuple[str, ...]]:
     scripted = state.rules.changes.get(state.round, Change())
     parts = [scripted, *(command.change for command in state.commands if command.change)]
     parts += [_least_useful(state), _overloads(state)]
-    merged, skipped = Change(), []
-    infrastructure = state.infrastructure
-    for part in parts:
-        for single in _singles(part):
-            try:
-                infrastructure = infrastructure.apply(single)
-            except InvalidInput as error:
-                skipped.append(str(error))
-            else:
-                merged = merged.merged(single)
-    return merged, tuple(skipped)
-
-
-def _singles(change: Change) -> list[Change]:
-    """A change node by node, in the order in which an infrastructure applies it."""
-    return [
-        *(Change(removed=(i,)) for i in change.removed),
-        *(Change(added=(node,)) for node in change.added),
-        *(Change(links={i: links}) for i, links in change.links.items()),
-        *(Change(data={i: data}) for i, data in change.data.items()),
-        *(Change(avoided=(i,)) for i in change.avoided),
-        *(Change(readmitted=(i,)) for i in change.readmitted),
-    ]
+    _, merged, skipped = state.infrastructure.apply_possible(parts)
+    return merged, skipped
 
 
 def _least_useful(state: RunState) -> Change:

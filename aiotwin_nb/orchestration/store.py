@@ -11,9 +11,18 @@ from typing import Any, Protocol
 from aiotwin_nb.continuum import Infrastructure
 from aiotwin_nb.errors import InvalidInput, RunFailed
 from aiotwin_nb.orchestration.events import CommandApplied, CommandReceived, CommandRejected, Event
-from aiotwin_nb.orchestration.inbox import Command, check_command, command_id, parse_command, read_command, waiting
+from aiotwin_nb.orchestration.inbox import (
+    Command,
+    check_command,
+    command_id,
+    nodes_at,
+    parse_command,
+    read_command,
+    waiting,
+)
 from aiotwin_nb.orchestration.journal import Journal, mend_journal
 from aiotwin_nb.orchestration.rundir import RunDirectory, sha256
+from aiotwin_nb.orchestration.state import RunState
 
 POLL_SECONDS = 0.1
 
@@ -27,10 +36,10 @@ class Store(Protocol):
     def checkpoint(self, number: int, save: Callable[[Path], None]) -> tuple[str, str]:
         """Keep the checkpoint of a round; returns its name and SHA-256, empty where none is kept."""
 
-    def commands(self, infrastructure: Infrastructure) -> list[tuple[str, Command]]:
-        """Commands that have come in and make sense for these nodes; the others are rejected on record."""
+    def commands(self, state: RunState) -> list[tuple[str, Command]]:
+        """Commands that act now and make sense in this state; those that make none are rejected on record."""
 
-    def watch(self, infrastructure: Callable[[], Infrastructure]) -> None:
+    def watch(self, state: Callable[[], RunState]) -> None:
         """Begin to note commands as they come in, also during rounds."""
 
     def summary(self, summary: Mapping[str, Any]) -> None:
@@ -54,11 +63,11 @@ class MemoryStore:
         """Keep nothing."""
         return "", ""
 
-    def commands(self, infrastructure: Infrastructure) -> list[tuple[str, Command]]:
+    def commands(self, state: RunState) -> list[tuple[str, Command]]:
         """None ever come."""
         return []
 
-    def watch(self, infrastructure: Callable[[], Infrastructure]) -> None:
+    def watch(self, state: Callable[[], RunState]) -> None:
         """Nothing to watch."""
 
     def summary(self, summary: Mapping[str, Any]) -> None:
@@ -102,32 +111,32 @@ class DirectoryStore:
             raise InvalidInput(f"{path}: the checkpoint is missing or damaged; restore it from a copy or start anew")
         return path
 
-    def watch(self, infrastructure: Callable[[], Infrastructure]) -> None:
+    def watch(self, state: Callable[[], RunState]) -> None:
         """Note commands as they come in, from a thread that does nothing else."""
 
         def follow() -> None:
             while not self._stop.wait(POLL_SECONDS):
                 try:
-                    self._receive(infrastructure())
+                    self._receive(state())
                 except RunFailed:
                     return  # the journal cannot be written; the loop meets the same error and says so
 
         self._watcher = Thread(target=follow, name="inbox", daemon=True)
         self._watcher.start()
 
-    def commands(self, infrastructure: Infrastructure) -> list[tuple[str, Command]]:
-        """Take the commands that wait, in order; what no longer makes sense is rejected on record."""
-        self._receive(infrastructure)
+    def commands(self, state: RunState) -> list[tuple[str, Command]]:
+        """Take the commands that act now, in order; what no longer makes sense is rejected on record."""
+        self._receive(state)
         with self._lock:
-            taken, self._waiting = self._waiting, []
-        accepted = []
-        for name, command in taken:
+            due = [(name, command) for name, command in self._waiting if (command.after_round or 0) <= state.round]
+            self._waiting = [pair for pair in self._waiting if pair not in due]
+        accepted: list[tuple[str, Command]] = []
+        for name, command in due:
+            before = [earlier for _, earlier in accepted]
             try:
-                check_command(command, infrastructure)
-                after = infrastructure.apply(command.to_change())
+                check_command(command, state, before)
                 if self._check_training is not None:
-                    self._check_training(after)
-                infrastructure = after
+                    self._check_training(nodes_at(state, command.after_round, [*before, command]))
                 accepted.append((name, command))
             except InvalidInput as error:
                 self.record(CommandRejected(name, str(error)))
@@ -145,31 +154,25 @@ class DirectoryStore:
         self._journal.close()
         self.directory.release()
 
-    def _receive(self, infrastructure: Infrastructure) -> None:
+    def _receive(self, state: RunState) -> None:
         with self._lock:
             for path in waiting(self.directory.inbox):
                 name = command_id(path)
                 if name not in self._seen:
-                    self._note(name, path, infrastructure)
+                    self._note(name, path, state)
                     self._seen.add(name)
                 path.unlink(missing_ok=True)
 
-    def _note(self, name: str, path: Path, infrastructure: Infrastructure) -> None:
+    def _note(self, name: str, path: Path, state: RunState) -> None:
         try:
             raw = read_command(path)
             command = parse_command(raw)
-            check_command(command, _after(infrastructure, [c for _, c in self._waiting]))
+            check_command(command, state, [earlier for _, earlier in self._waiting])
         except InvalidInput as error:
             self.record(CommandRejected(name, str(error)))
             return
         self.record(CommandReceived(name, raw))
         self._waiting.append((name, command))
-
-
-def _after(infrastructure: Infrastructure, commands: list[Command]) -> Infrastructure:
-    for command in commands:
-        infrastructure = infrastructure.apply(command.to_change())
-    return infrastructure
 
 
 def _unfinished(events: list[Event]) -> tuple[list[tuple[str, Command]], set[str]]:

@@ -260,7 +260,7 @@ class ChangeSpec(_Section):
 class EventSpec(ChangeSpec):
     """Something that happens after a round: nodes join, leave or are dropped, link costs or data change."""
 
-    after_round: int = Field(ge=1)
+    after_round: int = Field(ge=0, description="acts before the next round; 0: before the first")
     drop: DropSpec | None = None
 
     @model_validator(mode="after")

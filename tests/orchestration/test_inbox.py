@@ -5,11 +5,12 @@ import pytest
 from fakes import FakeRuntime, RecordingTracker, node, rules
 
 from aiotwin_nb.errors import InvalidInput
-from aiotwin_nb.orchestration.events import CommandApplied, CommandReceived, CommandRejected
-from aiotwin_nb.orchestration.inbox import parse_command, submit
+from aiotwin_nb.orchestration.events import CommandApplied, CommandReceived, CommandRejected, RoundFinished
+from aiotwin_nb.orchestration.inbox import find_mistakes, parse_command, submit
 from aiotwin_nb.orchestration.loop import Orchestrator
 from aiotwin_nb.orchestration.metrics import JournalSource
 from aiotwin_nb.orchestration.rundir import RunDirectory
+from aiotwin_nb.orchestration.state import RunState
 from aiotwin_nb.orchestration.store import DirectoryStore
 from aiotwin_nb.orchestration.summary import summarise
 
@@ -189,3 +190,99 @@ def test_junk_in_the_inbox_is_left_alone_or_rejected(tmp_path):
     assert state.status == "finished"
     assert [e.id for e in directory.events() if isinstance(e, CommandRejected)] == ["\\udcff"]
     assert [path.name for path in directory.inbox.iterdir()] == ["folder.json"]
+
+
+# Commands that act later.
+
+
+def rejections(directory):
+    return [e.reason for e in directory.events() if isinstance(e, CommandRejected)]
+
+
+def test_a_delayed_command_is_received_at_once_and_acts_after_its_round(tmp_path):
+    state, directory, _ = guided(tmp_path, {3: inject(remove=["n6"], after_round=9)})
+    events = directory.events()
+    (record,) = state.reconfigurations
+    assert (record.after_round, record.trigger.removed) == (9, ("n6",))
+    received = next(i for i, e in enumerate(events) if isinstance(e, CommandReceived))
+    finished = [e.result.round for e in events[:received] if isinstance(e, RoundFinished)]
+    assert finished[-1] in (2, 3), "it was journalled only later"
+    assert events[received].command["after_round"] == 9
+
+
+def test_what_a_delayed_command_needs_may_come_later_too(tmp_path):
+    later = {"events": [{"after_round": 5, "add": [node("n9", n3=100)]}]}
+    both = lambda directory: [inject(remove=["n9"], after_round=8)(directory), inject(remove=["n6"])(directory)]  # noqa: E731
+    state, directory, _ = guided(tmp_path, {3: both}, **later)
+    assert [(r.after_round, r.trigger.removed) for r in state.reconfigurations] == [(3, ("n6",)), (5, ()), (8, ("n9",))]
+    assert rejections(directory) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ({"remove": ["n6"], "after_round": 2}, "round 2 has passed; give 4 or more"),
+        ({"remove": ["n6"], "after_round": 100}, "give at most 99"),
+        ({"remove": ["n9"], "after_round": 8}, "n9"),
+        ({"add": [node("n10")], "after_round": 30}, "cannot add node 'n10'"),
+    ],
+)
+def test_a_command_for_a_moment_that_makes_no_sense_is_rejected(tmp_path, command, words):
+    script = {"events": [{"after_round": 20, "add": [node("n10")]}]}
+    _, directory, _ = guided(tmp_path, {4: inject(**command)}, **script)
+    (reason,) = rejections(directory)
+    assert words in reason
+
+
+@pytest.mark.parametrize(
+    "raw", [{"command": "inject", "remove": ["n6"], "after_round": 0}, {"command": "stop", "after_round": 5}]
+)
+def test_a_moment_is_a_round_and_a_stop_never_waits(raw):
+    with pytest.raises(InvalidInput, match="after_round"):
+        parse_command(raw)
+
+
+def test_delayed_commands_survive_a_stop_and_the_death_of_the_process(tmp_path):
+    def put(directory):
+        inject(remove=["n6"], after_round=9)(directory)
+        submit(directory.inbox, parse_command({"command": "stop"}))
+
+    state, directory, _ = guided(tmp_path, {3: put})
+    assert (state.status, state.round) == ("stopped", 3)
+
+    directory.own()
+    with pytest.raises(SystemExit):
+        Orchestrator(
+            rules("improvement", **QUIET), FakeRuntime(crash_in=6), DirectoryStore(directory), RecordingTracker()
+        ).resume()
+
+    directory.own()
+    again = Orchestrator(
+        rules("improvement", **QUIET), FakeRuntime(), DirectoryStore(directory), RecordingTracker()
+    ).resume()
+    assert [(r.after_round, r.trigger.removed) for r in again.reconfigurations] == [(9, ("n6",))]
+    assert again.repeated_rounds == 1
+
+
+def test_mistakes_are_found_at_their_fields():
+    state = RunState.before(rules("improvement", **QUIET))
+    good = node("n9")
+    found = {
+        mistake.path: mistake.text
+        for raw in (
+            {"add": [{**good, "links": {"n2": -1}}]},
+            {"add": [{**good, "id": "n 9"}]},
+            {"add": [{**good, "id": "n4"}]},
+            {"add": [{**good, "role": "global_aggregator"}]},
+            {"add": [{**good, "links": {"n77": 5}}]},
+            {"add": [{**good, "label_noise": {"kind": "shift", "share": 2}}]},
+            {"remove": ["n77"]},
+            {"remove": ["n6"], "after_round": 100},
+        )
+        for mistake in find_mistakes({"command": "inject", **raw}, state)
+    }
+    assert found.keys() == {
+        ("add", 0, "links", "n2"), ("add", 0, "id"), ("add", 0, "role"), ("add", 0, "links", "n77"), ("add", 0, "links"),
+        ("add", 0, "label_noise", "share"), ("remove", 0), ("after_round",),
+    }  # fmt: skip
+    assert find_mistakes({"command": "inject", "add": [good]}, state) == []
