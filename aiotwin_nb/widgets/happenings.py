@@ -107,8 +107,9 @@ def moves(told: Foretold) -> list[str]:
     found = [f"{client} joins {parents[client]}" for client in delta.joined]
     found += [f"{client} leaves {was[client]}" for client in delta.left]
     found += [f"{client} moves from {old} to {new}" for client, old, new in delta.moved]
-    found += [f"{aggregator} is opened" for aggregator in delta.opened]
-    return found + [f"{aggregator} is closed" for aggregator in delta.closed]
+    ga = told.after.configuration.global_aggregator
+    found += [f"{aggregator} is opened" for aggregator in delta.opened if aggregator != ga]
+    return found + [f"{aggregator} is closed" for aggregator in delta.closed if aggregator != ga]
 
 
 def foretold_text(told: Foretold) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from aiotwin_nb.continuum import Infrastructure, Node, Role, natural_sorted
+from aiotwin_nb.continuum import Infrastructure, Node, Role
 from aiotwin_nb.orchestration.state import RunState
 from aiotwin_nb.scenario import Scenario, number
 
@@ -213,13 +213,3 @@ def data_words(view: NodeView, labels: Sequence[int]) -> str:
     each = f"{counts.pop():,} each" if len(counts) == 1 else "unevenly"
     text = f"{sum(held.values()):,} samples of labels {', '.join(map(str, held))} ({each})"
     return text + (f", {view.noise:.0%} of the labels wrong" if view.noise else "")
-
-
-def tree_order(shown: Shown) -> list[str]:
-    """Ids in the order of the tree: the GA, every aggregator followed by its clients, then those outside."""
-    clusters = shown.clusters()
-    order = [view.id for view in shown.nodes.values() if view.role == "ga"]
-    for root in list(order):
-        for view in clusters.get(root, ()):
-            order += [view.id, *(client.id for client in clusters.get(view.id, ()))]
-    return order + natural_sorted(view.id for view in clusters.get("", ()))
