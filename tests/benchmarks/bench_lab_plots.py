@@ -129,8 +129,8 @@ def update(directory: Path, repeats: int) -> list[float]:
 
     session = Session("improvement")
     session.attach(directory)
-    snapshot, image, spent = session.snapshot, LivePicture(), []
-    snapshot = replace(snapshot, status="running")
+    session.close()
+    snapshot, image, spent = replace(session.snapshot, status="running"), LivePicture(), []
     figure = LiveFigure(DEFAULT)
     for _ in range(repeats):
         for points in range(POINTS - 20, POINTS + 1):
@@ -138,7 +138,6 @@ def update(directory: Path, repeats: int) -> list[float]:
             story = Story.of_run(replace(snapshot, rows=snapshot.rows[:points]))
             image.png = figure.paint(story)
             spent.append(time.process_time() - began)
-    session.close()
     return spent
 
 
