@@ -14,7 +14,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo lab test test-fast lint bench clean
+.PHONY: help demo lab test test-fast test-browser lint bench clean
 
 bin := $(VENV)/bin
 system_torch := $(filter-out 0,$(SYSTEM_TORCH))
@@ -33,7 +33,7 @@ $(if $(system_torch),@$(bin)/python .ci/preflight.py system-torch $(VENV)/constr
 endef
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(ready) ## run the labs improvement and degradation, and print what was decided
 	@now=$$(date -u +%Y%m%dT%H%M%SZ) && for lab in improvement degradation; do \
@@ -50,6 +50,9 @@ test: lint test-fast ## lint and all tests, the fast ones first
 
 test-fast: $(ready_to_test) ## the tests that train little and install nothing
 	@$(bin)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
+
+test-browser: $(ready_to_test) ## the tests of JupyterLab in Chromium (Debian's package chromium)
+	@$(bin)/python -m pytest -m browser $(PYTEST_ARGS)
 
 lint: $(ready_to_test) ## ruff, mypy and the layers of the packages
 	@$(bin)/ruff check .

@@ -166,6 +166,7 @@ def test_the_wheel_holds_what_a_user_needs(wheel):
                 assert f"aiotwin_nb/{folder}/{path.name}" in names
     assert "aiotwin_nb/labs/improvement.yaml" in names
     assert "aiotwin_nb/py.typed" in names
+    assert "aiotwin_nb/jupyter/labconfig/default_setting_overrides.json" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "k3s/", "labs/", "notebooks/"))]
     modules = {
@@ -229,3 +230,16 @@ def test_all_extras_resolve_together(tmp_path):
     assert resolved.returncode == 0, resolved.stderr
     found = {item["metadata"]["name"].lower() for item in json.loads(report.read_text())["install"]}
     assert {"aiotwin-nb", "torch", "torchvision", "kubernetes", "pytest", "ruff", "ray"} <= found
+
+
+def test_binder_installs_this_package():
+    import yaml
+
+    environment = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())
+    assert {"python=3.12", "pip"} < set(environment["dependencies"])
+    for name in ("postBuild", "start"):
+        script = ROOT / "binder" / name
+        assert os.access(script, os.X_OK)
+        assert subprocess.run(["bash", "-n", script]).returncode == 0
+    (extra,) = re.findall(r"\.\[(\w+)\]", (ROOT / "binder" / "postBuild").read_text())
+    assert extra in PROJECT["optional-dependencies"]
