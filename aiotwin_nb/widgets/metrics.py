@@ -51,18 +51,15 @@ class MetricsPanel(LivePlots, Panel):
 
 
 class RemotePlots(LivePlots):
-    """Live plots of a run on a W&B server, asked for no more often than its source allows.
+    """Live plots of a run on a W&B server, asked as rarely as its source (`tracking.pace`) wants."""
 
-    While nothing new comes, the questions become rarer, up to one in `SLOWEST_SECONDS`.
-    """
-
-    SLOWEST_SECONDS = 60.0
+    LOOK_SECONDS = 0.5
 
     def __init__(self, path: str, *, source: WandbApiSource | None = None, folder: Path | None = None, **options: Any):
         super().__init__(folder=folder, **options)
         self._source = source or WandbApiSource(path)
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._poll, name="aiotwin-remote", daemon=True)
+        self._thread = threading.Thread(target=self._look, name="aiotwin-remote", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -71,15 +68,14 @@ class RemotePlots(LivePlots):
         self._thread.join(timeout=5)
         super().close()
 
-    def _poll(self) -> None:
-        wait = self._source.min_interval
+    def _look(self) -> None:
+        source = self._source
         rows: list[dict[str, Any]] = []
         while not self._closing.is_set():
-            problem, before = "", rows
             try:
-                rows = self._source.rows()
+                rows = source.rows()
+                problem = source.problem
             except AIoTwinError as error:
                 problem = str(error)
-            self.show(partial(Story.of_rows, self._source.path, rows, problem=problem))
-            wait = self._source.min_interval if rows != before else min(1.5 * wait, self.SLOWEST_SECONDS)
-            self._closing.wait(wait)
+            self.show(partial(Story.of_rows, source.path, rows, status=source.state, problem=problem))
+            self._closing.wait(self.LOOK_SECONDS)

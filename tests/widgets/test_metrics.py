@@ -17,6 +17,7 @@ from matplotlib.image import imread
 
 from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.tracking import WandbApiSource
+from aiotwin_nb.tracking.pace import Pace
 from aiotwin_nb.widgets.curves import CHARTS, DEFAULT, Story
 from aiotwin_nb.widgets.live_figure import DARK, LiveFigure, encode_png
 from aiotwin_nb.widgets.metrics import MetricsPanel
@@ -298,7 +299,7 @@ class Server:
     """What `wandb.Api` answers for one run."""
 
     def __init__(self, rows):
-        self.rows, self.asked, self.broken = rows, 0, False
+        self.rows, self.asked, self.broken, self.state = rows, 0, False, "running"
 
     def flush(self):
         pass
@@ -309,15 +310,18 @@ class Server:
             raise ConnectionError("no route")
         steps = [{**row, "_step": i} for i, row in enumerate(self.rows)]
         return SimpleNamespace(
-            lastHistoryStep=len(steps) - 1, scan_history=lambda min_step: [r for r in steps if r["_step"] >= min_step]
+            state=self.state,
+            lastHistoryStep=len(steps) - 1,
+            scan_history=lambda min_step: [r for r in steps if r["_step"] >= min_step],
         )
 
 
 def test_a_remote_run_is_plotted_and_a_broken_line_keeps_what_was_there(story: Story, tmp_path: Path):
     server = Server(list(story.rows[:5]))
-    source = WandbApiSource("me/aiotwin/short", min_interval=0.05, api=server)
+    source = WandbApiSource("me/aiotwin/short", pace=Pace(0.05), api=server)
     plots = MetricsPanel.remote("me/aiotwin/short", source=source, folder=tmp_path)
     wait_until(lambda: plots.image.words.startswith("Round 4"))
+    assert "The run goes on" in plots.image.words
     server.rows = list(story.rows)
     wait_until(lambda: plots.image.words.startswith("Round 11"))
     assert "the W&B server" in plots.image.words
