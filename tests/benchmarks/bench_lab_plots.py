@@ -109,6 +109,9 @@ def watch(directory: Path) -> dict[str, Any]:
     while session.snapshot.live:
         time.sleep(PACE)
     cpu, wall = time.process_time() - cpu, time.monotonic() - began
+    until = time.monotonic() + 10  # the last rows may still be on their way
+    while "bench/logged" not in session.snapshot.rows[-1] and time.monotonic() < until:
+        time.sleep(0.1)
     rows = [row for row in session.snapshot.rows if row["round"] >= first]
     if not all("bench/logged" in row for row in rows):
         raise SystemExit(f"not all rows came from W&B ({session.snapshot.problem})")
