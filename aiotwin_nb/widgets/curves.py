@@ -102,7 +102,7 @@ class Story:
         )
 
     @classmethod
-    def of_rows(cls, name: str, rows: Sequence[Row], *, problem: str = "") -> Story:
+    def of_rows(cls, name: str, rows: Sequence[Row], *, status: str = "running", problem: str = "") -> Story:
         """The story that a run's rows tell by themselves, for runs of which there is nothing else (a W&B server's)."""
         budget, expected = None, 0
         if rows and "cost/budget_left" in (last := rows[-1]):
@@ -114,6 +114,7 @@ class Story:
             rows=tuple(rows),
             budget=budget,
             expected=expected,
+            status=status,
             origin="the W&B server",
             problem=problem,
         )
@@ -242,8 +243,11 @@ def _expected(snapshot: Snapshot) -> int:
     return min(most, max(state.round, 0) + rounds_left(state.rules.budget - state.spent, state.round_cost))
 
 
+_STATUS = {"running": "The run goes on", "interrupted": "Its process died", "crashed": "It crashed"}
+
+
 def _sentence(status: str) -> str:
-    return {"running": "The run goes on", "interrupted": "Its process died"}.get(status, f"The run is {status}")
+    return _STATUS.get(status, f"The run is {status}")
 
 
 def _value(row: Row, key: str) -> float:

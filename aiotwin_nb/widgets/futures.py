@@ -122,12 +122,15 @@ class Future:
         return f"{self.which}: {self.predicted:.1f} %{interval}"
 
 
+_POINTS = 200  # of a drawn trend, about
+
+
 def _fitted(summary: Summary, fit: Mapping[str, Any], which: str, now: int) -> list[tuple[int, float]]:
     """A logarithmic trend by round, up to its horizon, and no further than four times the run so far."""
     shift = _shift(summary, fit) if which == "old" else 0
     far = max(summary["rounds"], now)
-    last = far if fit["horizon"] is None else min(fit["horizon"], 4 * far)
-    rounds = range(int(fit["first"]) - shift, last + 1)
+    first, last = int(fit["first"]) - shift, far if fit["horizon"] is None else min(fit["horizon"], 4 * far)
+    rounds = [*range(first, last, max(1, (last - first) // _POINTS)), last]
     return [(r, clip(fit["a"] + fit["b"] * math.log(r + shift + 1))) for r in rounds]
 
 

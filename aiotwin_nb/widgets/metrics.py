@@ -51,15 +51,15 @@ class MetricsPanel(LivePlots, Panel):
 
 
 class RemotePlots(LivePlots):
-    """Live plots of a run on a W&B server, asked for no more often than its source allows."""
+    """Live plots of a run on a W&B server, asked as rarely as its source (`tracking.pace`) wants."""
 
-    LOOK_SECONDS = 0.5  # between two looks at the source, which asks the server far more rarely
+    LOOK_SECONDS = 0.5
 
     def __init__(self, path: str, *, source: WandbApiSource | None = None, folder: Path | None = None, **options: Any):
         super().__init__(folder=folder, **options)
         self._source = source or WandbApiSource(path)
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._poll, name="aiotwin-remote", daemon=True)
+        self._thread = threading.Thread(target=self._look, name="aiotwin-remote", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -68,16 +68,14 @@ class RemotePlots(LivePlots):
         self._thread.join(timeout=5)
         super().close()
 
-    def _poll(self) -> None:
-        problem = ""
+    def _look(self) -> None:
+        source = self._source
         rows: list[dict[str, Any]] = []
         while not self._closing.is_set():
-            before = rows
             try:
-                rows = self._source.rows()
+                rows = source.rows()
+                problem = source.problem
             except AIoTwinError as error:
                 problem = str(error)
-            if rows != before:
-                problem = ""
-            self.show(partial(Story.of_rows, self._source.path, rows, problem=problem))
+            self.show(partial(Story.of_rows, source.path, rows, status=source.state, problem=problem))
             self._closing.wait(self.LOOK_SECONDS)

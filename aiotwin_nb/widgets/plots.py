@@ -170,7 +170,7 @@ class LivePlots(Shown):
     # What people press.
 
     def _controls(self) -> widgets.Widget:
-        grid = widgets.Layout(display="grid", grid_template_columns="repeat(auto-fill, minmax(13em, 1fr))")
+        grid = widgets.Layout(display="grid", grid_template_columns="repeat(auto-fill, minmax(16em, 1fr))")
         choice = widgets.Box(list(self._boxes.values()), layout=grid)
         buttons = []
         for kind in FORMATS:

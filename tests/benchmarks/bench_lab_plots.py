@@ -109,6 +109,9 @@ def watch(directory: Path) -> dict[str, Any]:
     while session.snapshot.live:
         time.sleep(PACE)
     cpu, wall = time.process_time() - cpu, time.monotonic() - began
+    until = time.monotonic() + 10  # the last rows may still be on their way
+    while "bench/logged" not in session.snapshot.rows[-1] and time.monotonic() < until:
+        time.sleep(0.1)
     rows = [row for row in session.snapshot.rows if row["round"] >= first]
     if not all("bench/logged" in row for row in rows):
         raise SystemExit(f"not all rows came from W&B ({session.snapshot.problem})")
@@ -129,8 +132,8 @@ def update(directory: Path, repeats: int) -> list[float]:
 
     session = Session("improvement")
     session.attach(directory)
-    snapshot, image, spent = session.snapshot, LivePicture(), []
-    snapshot = replace(snapshot, status="running")
+    session.close()
+    snapshot, image, spent = replace(session.snapshot, status="running"), LivePicture(), []
     figure = LiveFigure(DEFAULT)
     for _ in range(repeats):
         for points in range(POINTS - 20, POINTS + 1):
@@ -138,7 +141,6 @@ def update(directory: Path, repeats: int) -> list[float]:
             story = Story.of_run(replace(snapshot, rows=snapshot.rows[:points]))
             image.png = figure.paint(story)
             spent.append(time.process_time() - began)
-    session.close()
     return spent
 
 

@@ -156,10 +156,10 @@ def test_a_burst_is_painted_twice_and_ends_with_the_last_state():
         painted.append((time.monotonic(), state[0]))
         return True
 
-    painter = Painter(paint, pause=0.3, name="aiotwin-test")
+    painter = Painter(paint, pause=0.3)
     for number in range(1, 51):
         state[0] = number
-        painter.touch()
+        painter.mark()
         time.sleep(0.002)
     wait_until(lambda: painted[-1][1] == 50)
     painter.close()
@@ -176,14 +176,14 @@ def test_a_picture_that_fails_does_not_end_the_painter(caplog):
             raise ValueError("no")
         return False
 
-    painter = Painter(paint, pause=0.01, name="aiotwin-test")
-    painter.touch()
+    painter = Painter(paint, pause=0.01)
+    painter.mark()
     wait_until(lambda: calls)
-    painter.touch()
+    painter.mark()
     wait_until(lambda: len(calls) == 2)
     painter.close()
-    painter.touch()
-    assert "aiotwin-test" in caplog.text
+    painter.mark()
+    assert "could not be drawn" in caplog.text
     assert not [thread for thread in threading.enumerate() if thread.name == "aiotwin-paint"]
 
 
@@ -211,7 +211,7 @@ def test_a_run_is_painted_with_words_for_those_who_do_not_see_it(panel: MetricsP
     assert panel.image.warning == ""
     bundle = panel._repr_mimebundle_()
     assert bundle["text/plain"] == panel.describe()
-    assert panel.picture().png
+    assert bundle["image/png"]
 
 
 def test_what_is_wrong_with_the_log_is_shown(panel: MetricsPanel, session: Session):
@@ -299,7 +299,7 @@ class Server:
     """What `wandb.Api` answers for one run."""
 
     def __init__(self, rows):
-        self.rows, self.asked, self.broken = rows, 0, False
+        self.rows, self.asked, self.broken, self.state = rows, 0, False, "running"
 
     def flush(self):
         pass
@@ -310,7 +310,7 @@ class Server:
             raise ConnectionError("no route")
         steps = [{**row, "_step": i} for i, row in enumerate(self.rows)]
         return SimpleNamespace(
-            state="running",
+            state=self.state,
             lastHistoryStep=len(steps) - 1,
             scan_history=lambda min_step: [r for r in steps if r["_step"] >= min_step],
         )
@@ -321,6 +321,7 @@ def test_a_remote_run_is_plotted_and_a_broken_line_keeps_what_was_there(story: S
     source = WandbApiSource("me/aiotwin/short", pace=Pace(0.05), api=server)
     plots = MetricsPanel.remote("me/aiotwin/short", source=source, folder=tmp_path)
     wait_until(lambda: plots.image.words.startswith("Round 4"))
+    assert "The run goes on" in plots.image.words
     server.rows = list(story.rows)
     wait_until(lambda: plots.image.words.startswith("Round 11"))
     assert "the W&B server" in plots.image.words
