@@ -49,7 +49,9 @@ class DecisionsPanel(Panel):
     def describe(self) -> str:
         """A paragraph for every reconfiguration."""
         snapshot = self.session.snapshot
-        return "\n\n".join([_heading(snapshot), *(cards.words(card) for card in self._current(snapshot))])
+        return "\n\n".join(
+            [f"{self.title}: {_heading(snapshot)}", *(cards.words(card) for card in self._current(snapshot))]
+        )
 
     def picture(self) -> Picture | None:
         """The last reconfiguration of which there is something to draw, as things stand now."""

@@ -538,6 +538,11 @@ def _marks(summary: Summary) -> list[_Mark]:
     return sorted(marks, key=lambda mark: (mark.round, mark.decided))
 
 
+# Trends are drawn up to so many times the rounds so far: a budget has an end that is worth seeing also early in a run,
+# a target may be millions of rounds away.
+_TO_BUDGET, _TO_TARGET = 12, 4
+
+
 @dataclass(frozen=True)
 class _Future:
     """One predicted future: its trend by round, its end, and what its rounds cost."""
@@ -580,7 +585,8 @@ class _Future:
         """A logarithmic trend by round, and its horizon."""
         end: int | None = fit["horizon"]
         last = end if end is not None else max(summary["rounds"], now)
-        rounds = range(int(fit["first"]) - shift, min(last, 4 * max(summary["rounds"], now)) + 1)
+        times = _TO_TARGET if summary["budget"] is None else _TO_BUDGET
+        rounds = range(int(fit["first"]) - shift, min(last, times * max(summary["rounds"], now)) + 1)
         return [(r, _clip(fit["a"] + fit["b"] * math.log(r + shift + 1))) for r in rounds], end
 
     def places(self, past: Mapping[int, float], by_cost: bool) -> list[float]:

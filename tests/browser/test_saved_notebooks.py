@@ -82,7 +82,7 @@ def ended(open_notebook, forgiving):
     """A notebook whose run ended while no cell was running."""
     notebook = open_notebook([SHOW, START, "1 + 1"])
     expect_live(notebook.run(0))
-    assert saved_words(notebook) == "There is no run yet."
+    assert saved_words(notebook) == "Decisions: There is no run yet."
     notebook.run(1)
     until = time.monotonic() + 120
     while KEPT not in saved_words(notebook):  # from a thread of the kernel, through the cell that showed the panel
