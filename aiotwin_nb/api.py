@@ -6,7 +6,9 @@ kernel that started them.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiotwin_nb.continuum import Change, Infrastructure, Node
 from aiotwin_nb.errors import AIoTwinError, InvalidInput, RunFailed, did_you_mean
+from aiotwin_nb.notebook.parameters import check_parameters, declared_parameters, read_parameters
 from aiotwin_nb.orchestration.calibrate import Speed, calibrated, measured_speeds
 from aiotwin_nb.orchestration.compare import compare_branches, compare_with
 from aiotwin_nb.orchestration.events import CommandApplied, CommandRejected
@@ -31,12 +34,15 @@ from aiotwin_nb.orchestration.metrics import JournalSource
 from aiotwin_nb.orchestration.ports import Runtime
 from aiotwin_nb.orchestration.replay import plan_along_events, plan_by_strategies, read_trace, replay_summary
 from aiotwin_nb.orchestration.replay import replay as replay_trace
-from aiotwin_nb.orchestration.rundir import RunDirectory, check_new, scenario_yaml
+from aiotwin_nb.orchestration.rundir import RunDirectory, check_new, new_tracking_id, scenario_yaml
 from aiotwin_nb.orchestration.state import Rules, RunState
-from aiotwin_nb.orchestration.store import DirectoryStore
+from aiotwin_nb.orchestration.store import DirectoryStore, MemoryStore
 from aiotwin_nb.orchestration.summary import summarise
 from aiotwin_nb.planning.strategies import strategies as known_strategies
-from aiotwin_nb.scenario import NodeSpec, Scenario, load_scenario
+from aiotwin_nb.planning.strategies import wants_updates
+from aiotwin_nb.scenario import NodeSpec, Scenario, load_scenario, parse_value, split_override
+from aiotwin_nb.sweep import Cell, Outcome, Sweep, combinations, run_cells, split_grid
+from aiotwin_nb.sweep.cells import shown
 from aiotwin_nb.tracking import NullTracker, WandbLogSource, make_tracker
 
 if TYPE_CHECKING:
@@ -166,6 +172,71 @@ def compare_run(reference: str | Path, *, runtime: str | None = None) -> dict[st
     same = all(recorded.accuracy == repeated.accuracy for recorded, repeated in pairs)
     reproduced = same if chosen == _runtime_of(directory) else None
     return {"run": directory.run_id, "runtime": chosen, "reproduced": reproduced, "branches": branches}
+
+
+def sweep(
+    source: Source,
+    grid: Mapping[str, Sequence[Any]],
+    *,
+    seeds: Iterable[int] | None = None,
+    workers: int = 2,
+    out: str | Path | None = None,
+    runtime: str | None = None,
+    **overrides: Any,
+) -> pd.DataFrame:
+    """Run a scenario, or a notebook, for every combination of values and seeds; a tidy table of what came of them.
+
+    `grid`: values by dotted path, or by a notebook's parameter: `{"validation.window": [3, 5, 8]}`. `seeds`: by default
+    the scenario's. `out`: a folder for results, by default runs/sweep-<name>-<keys>; cells that are there are not run
+    again. `runtime`: by default stacked where the task allows it for every cell, else embedded. Rows and columns:
+    `aiotwin_nb.sweep.Sweep.rows`. Raises InvalidInput for any wrong key or value, before anything runs; a cell that
+    fails is a row with `status` failed and its `error`.
+    """
+    return run_sweep(source, grid, seeds=seeds, fixed=overrides, workers=workers, out=out, runtime=runtime).table()
+
+
+def run_sweep(
+    source: Source,
+    grid: Mapping[str, Sequence[Any]],
+    *,
+    seeds: Iterable[int] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    workers: int = 2,
+    out: str | Path | None = None,
+    runtime: str | None = None,
+    tell: Callable[[Outcome, int, int], None] = lambda outcome, done, total: None,
+) -> Sweep:
+    """Like `sweep`; returns all about it. `fixed`: values that all cells have; `tell`: called after each cell."""
+    chosen = _with_seeds(grid, seeds)
+    others = {path.replace("__", "."): value for path, value in (fixed or {}).items()}
+    if _is_notebook(source):
+        name, runtime_name = Path(str(source)).stem, None
+        cells = _notebook_cells(Path(str(source)), chosen, others, runtime)
+    else:
+        name, runtime_name, cells = _scenario_cells(source, chosen, others, runtime)
+    keys = tuple(key for key in chosen if key != "seed")
+    folder = Path(out) if out is not None else _sweep_folder(name, keys)
+    return Sweep(name, keys, runtime_name, folder, run_cells(cells, folder / "cells", workers, tell))
+
+
+def read_grid(source: Source, texts: Iterable[str]) -> dict[str, list[Any]]:
+    """A grid from texts of the command line, `validation.window=3,5,8`."""
+    grid = split_grid(texts)
+    if not _is_notebook(source):
+        return {key: [parse_value(text, f"--grid {key}") for text in values] for key, values in grid.items()}
+    declared = declared_parameters(Path(str(source)))
+    return {
+        key: [read_parameters(declared, [(key, text)], "--grid")[key] for text in values]
+        for key, values in grid.items()
+    }
+
+
+def read_fixed(source: Source, texts: Iterable[str]) -> dict[str, Any]:
+    """Values that all cells of a sweep have, from texts of the command line, `validation.window=3`."""
+    pairs = [split_override(text) for text in texts]
+    if _is_notebook(source):
+        return read_parameters(declared_parameters(Path(str(source))), pairs, "--set")
+    return {path: parse_value(text, f"--set {path}") for path, text in pairs}
 
 
 def attach(reference: str | Path | None = None) -> Run:
@@ -347,17 +418,25 @@ def execute(
     rules = check(scenario)
     tracker = make_tracker(tracking)
     engine = make_runtime(runtime, scenario, workers)
-    notes = {"model_size_mb": str(engine.model_size_mb())} if scenario.model_size_mb == "auto" else {}
-    run_directory = RunDirectory.create(directory, scenario, {**notes, "runtime": runtime})
+    notes = {"runtime": runtime, "tracking_id": new_tracking_id(directory)}
+    if scenario.model_size_mb == "auto":
+        notes["model_size_mb"] = str(engine.model_size_mb())
+    run_directory = RunDirectory.create(directory, scenario, notes)
     try:
         store = DirectoryStore(run_directory, _training_check(scenario))
-        tracker.start(run_directory.run_id, directory, {"scenario": scenario.resolved()})
+        tracker.start(run_directory.tracking_id, directory, {"scenario": scenario.resolved()})
         orchestrator = Orchestrator(rules, engine, store, tracker, listeners)
     except AIoTwinError:
         run_directory.remove()
         raise
     with stopping_on_signals(orchestrator):
         return orchestrator.run(run_directory.run_id)
+
+
+def simulate(scenario: Scenario, runtime: str) -> RunState:
+    """Run a scenario in this process, to the end, and keep nothing but the state."""
+    engine = make_runtime(runtime, scenario)
+    return Orchestrator(_rules(scenario), engine, MemoryStore(), NullTracker()).run("simulation")
 
 
 def continue_run(
@@ -375,7 +454,7 @@ def continue_run(
         engine = make_runtime(_runtime_of(directory), rules.scenario, workers)
         tracked = {row["round"] for row in _wandb_rows(directory)}
         tracker = make_tracker(tracking)
-        tracker.start(directory.run_id, directory.path, {"scenario": rules.scenario.resolved()})
+        tracker.start(directory.tracking_id, directory.path, {"scenario": rules.scenario.resolved()})
     except BaseException:
         directory.release()
         raise
@@ -427,6 +506,7 @@ def training_spec(scenario: Scenario) -> TrainingSpec:
         task=task,
         aggregation_global=(tiers[0].name, tiers[0].args),
         aggregation_local=(tiers[1].name, tiers[1].args),
+        report_updates=wants_updates(scenario.strategy.name, scenario.strategy.args),
     )
 
 
@@ -469,6 +549,99 @@ def _model_size(scenario: Scenario) -> Decimal:
         return Decimal(str(runtime.model_size_mb()))
     finally:
         runtime.close()
+
+
+def _with_seeds(grid: Mapping[str, Sequence[Any]], seeds: Iterable[int] | None) -> dict[str, list[Any]]:
+    """The grid with the seeds as its last key."""
+    chosen = {key: list(values) for key, values in grid.items()}
+    if seeds is not None and "seed" in chosen:
+        raise InvalidInput("--seeds: the grid has the key seed as well; give one of them")
+    if (numbers := chosen.pop("seed", None) if seeds is None else list(seeds)) is not None:
+        chosen["seed"] = numbers
+    if not chosen:
+        raise InvalidInput("a sweep needs something to vary; give --grid KEY=VALUE,VALUE or --seeds 1-5")
+    for key, values in chosen.items():
+        if not values:
+            raise InvalidInput(f"--grid {key}: has no values; give some, e.g. {key}=3,5,8")
+    return chosen
+
+
+def _is_notebook(source: Source) -> bool:
+    return not isinstance(source, Scenario) and str(source).endswith(".ipynb")
+
+
+def _scenario_cells(
+    source: Source, grid: Mapping[str, list[Any]], fixed: Mapping[str, Any], runtime: str | None
+) -> tuple[str, str, list[Cell]]:
+    """Name, runtime and cells of a sweep over a scenario, every one of them checked."""
+    first = grid.get("seed", [None])[0]
+    without_seed = {key: values for key, values in grid.items() if key != "seed"}
+    scenarios = [(values, _grid_scenario(source, values, fixed, first)) for values in combinations(without_seed)]
+    fastest = {fastest_runtime(scenario) for _, scenario in scenarios}
+    name = runtime or ("stacked" if fastest == {"stacked"} else "embedded")  # one for all, so that they compare
+    for _, scenario in scenarios:
+        make_runtime(name, scenario).close()  # refused here, if at all
+    cells = []
+    for values, scenario in scenarios:
+        for seed in grid.get("seed", [scenario.seed]):
+            seeded = resolve(scenario, {"seed": seed}) if seed != scenario.seed else scenario
+            text = scenario_yaml(seeded)
+            identity = json.dumps([_version(), name, text, _task_digest(seeded)])
+            cells.append(Cell({**values, "seed": seeded.seed}, {"scenario": text, "runtime": name}, identity))
+    return scenarios[0][1].name, name, cells
+
+
+def _grid_scenario(source: Source, values: Mapping[str, Any], fixed: Mapping[str, Any], seed: Any) -> Scenario:
+    seeds = {} if seed is None else {"seed": seed}
+    try:
+        scenario = resolve(source, {**fixed, **values, **seeds})
+        check(scenario)
+    except AIoTwinError as error:
+        message = str(error)
+        for key in (*values, *seeds):
+            message = message.replace(f"--set {key}", f"--grid {key}")
+        where = ", ".join(f"{key}={shown(value)}" for key, value in values.items())
+        raise InvalidInput(message if "--" in message or not where else f"--grid {where}: {message}") from None
+    return scenario
+
+
+def _notebook_cells(
+    notebook: Path, grid: Mapping[str, list[Any]], fixed: Mapping[str, Any], runtime: str | None
+) -> list[Cell]:
+    if runtime is not None:
+        raise InvalidInput(f"--runtime {runtime}: a notebook chooses its own; leave the option out")
+    declared = declared_parameters(notebook)
+    check_parameters(notebook, declared, fixed, "--set")
+    for key, values in grid.items():
+        for value in values:
+            check_parameters(notebook, declared, {key: value}, "--grid")
+    path = str(notebook.resolve())
+    source = [(cell["cell_type"], cell["source"]) for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
+    return [
+        Cell(
+            values,
+            {"notebook": path, "parameters": {**fixed, **values}},
+            json.dumps([_version(), source, {**fixed, **values}], default=str),
+        )
+        for values in combinations(grid)
+    ]
+
+
+def _task_digest(scenario: Scenario) -> str | None:
+    """What a task of one's own contains, so that a cell is run again when it was changed."""
+    file = scenario.task.file
+    return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def _sweep_folder(name: str, keys: Sequence[str]) -> Path:
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(["sweep", name, *keys]))
+    return Path("runs") / readable[:100]
+
+
+def _version() -> str:
+    from aiotwin_nb import __version__
+
+    return __version__
 
 
 def _compare_elsewhere(scenario: Scenario, runtime: str, seeds: list[int]) -> list[dict[str, Any]]:

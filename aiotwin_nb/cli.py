@@ -19,7 +19,6 @@ from aiotwin_nb.scenario import (
     load_scenario,
     node_from_yaml,
     parse_override,
-    parse_value,
     scenario_schema,
 )
 
@@ -232,12 +231,17 @@ def _plan_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _plan(options: argparse.Namespace) -> int:
     from aiotwin_nb import api
+    from aiotwin_nb.planning.strategies import learns_from_training
 
     if options.strategies is not None:
         return _plan_strategies(options)
     if options.picture is not None:
         raise InvalidInput("--picture shows a comparison; give --strategies A,B or --strategies all as well")
-    planned = api.plan(_scenario(options))
+    scenario = _scenario(options)
+    planned = api.plan(scenario)
+    if learns_from_training(scenario.strategy.name, scenario.strategy.args):
+        note = "learns from training; nothing is trained here, so these are its plans before any"
+        print(f"aiotwin: strategy {scenario.strategy.name} {note}", file=sys.stderr)
     if options.json:
         _print_json(planned)
         return 0
@@ -396,6 +400,82 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _is_run(reference: str) -> bool:
     return any((path / "scenario.yaml").is_file() for path in (Path(reference), Path("runs") / reference))
+
+
+# sweep.
+
+
+def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="NOTEBOOK|SCENARIO", help="a notebook, a scenario file or the name of a lab")
+    parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="KEY=A,B,C",
+        help="values of a field, or of a notebook's parameter; may be given several times",
+    )
+    parser.add_argument("--seeds", type=_seeds, metavar="A-B", help="e.g. 1-10 or 1,4,7; default: the scenario's seed")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a value that all runs have"
+    )
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default 2)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for results; runs found there are not repeated")
+    parser.add_argument(
+        "--runtime", help="where scenarios run: embedded or stacked (by default the latter where the task allows it)"
+    )
+    parser.add_argument("--no-progress", action="store_true", help="no progress line")
+    _json_argument(parser)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from aiotwin_nb import api
+    from aiotwin_nb.progress import make_counter
+
+    if options.workers < 1:
+        raise InvalidInput(f"--workers {options.workers}: there must be at least 1")
+    counter = make_counter(quiet=options.no_progress)
+    try:
+        swept = api.run_sweep(
+            options.source,
+            api.read_grid(options.source, options.grid),
+            seeds=options.seeds,
+            fixed=api.read_fixed(options.source, options.overrides),
+            workers=options.workers,
+            out=options.out,
+            runtime=options.runtime,
+            tell=lambda outcome, done, total: counter(done, total, outcome.cell.label, outcome.error),
+        )
+    except KeyboardInterrupt:
+        print("aiotwin: what is done is kept; the same command goes on from there", file=sys.stderr)
+        raise
+    finally:
+        counter.close()
+    pictures = _save_sweep(swept)
+    if options.json:
+        _print_json({**swept.as_dict(), "pictures": pictures})
+    else:
+        if swept.runtime:
+            print(_RUNTIME_LINES[swept.runtime])
+        print(swept.text())
+        print(f"{len(swept.outcomes)} cells, {len(swept.reused)} of them from before, {len(swept.failed)} failed")
+        print(f"{swept.folder / 'results.csv'} and {', '.join(pictures)}")
+    for outcome in swept.failed:
+        print(f"aiotwin: {outcome.cell.label}: {outcome.error}", file=sys.stderr)
+    return 1 if swept.failed else 0
+
+
+def _save_sweep(swept: Any) -> dict[str, str]:
+    """Write the table and the pictures; returns the pictures' names with their alternative texts."""
+    from aiotwin_nb.widgets.figures import png
+    from aiotwin_nb.widgets.sweeps import draw_curves, draw_sweep
+
+    swept.table().to_csv(swept.folder / "results.csv", index=False)
+    if len(swept.failed) == len(swept.outcomes):
+        return {}
+    figures = {"results.png": draw_sweep(swept), **({"curves.png": draw_curves(swept)} if swept.runtime else {})}
+    for name, figure in figures.items():
+        (swept.folder / name).write_bytes(png(figure))
+    return {name: str(figure.get_label()) for name, figure in figures.items()}
 
 
 # calibrate.
@@ -561,25 +641,36 @@ def _notebook_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("notebook", type=Path, metavar="NOTEBOOK", help="a notebook file")
     parser.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("-o", dest="output", type=Path, metavar="OUT.ipynb", help="default: runs/<name>-executed.ipynb")
+    parser.epilog = "What the notebook records is written beside OUT.ipynb, to OUT.results.json."
 
 
 def _notebook(options: argparse.Namespace) -> int:
     from aiotwin_nb.notebook import execute_notebook
+    from aiotwin_nb.notebook.parameters import declared_parameters, read_parameters
 
-    parameters = {name: parse_value(value, f"-p {name}") for name, value in options.parameters}
+    parameters = read_parameters(declared_parameters(options.notebook), options.parameters, "-p")
     print(execute_notebook(options.notebook, parameters, options.output))
     return 0
 
 
 def _lab_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("aiotwin-lab"), metavar="DIR")
-    parser.epilog = "What stands behind -- is passed on to JupyterLab, e.g. aiotwin lab -- --no-browser"
+    parser.add_argument("--force", action="store_true", help="replace notebooks and labs that you have changed, too")
+    parser.add_argument(
+        "--app", nargs="?", const="", metavar="NOTEBOOK", help="serve a notebook as an application (Voila) instead"
+    )
+    parser.epilog = "What stands behind -- is passed on to JupyterLab or Voila, e.g. aiotwin lab -- --no-browser"
 
 
 def _lab(options: argparse.Namespace) -> int:
-    from aiotwin_nb.notebook import open_lab
+    from aiotwin_nb.notebook import serve
+    from aiotwin_nb.notebook.copies import copy_shipped
 
-    return open_lab(options.folder, options.extra)
+    for line in copy_shipped(options.folder, force=options.force).lines(options.folder):
+        print(line, flush=True)
+    if options.app is not None:
+        return serve.open_app(options.folder, options.app, options.extra)
+    return serve.open_lab(options.folder, options.extra)
 
 
 def _schema(options: argparse.Namespace) -> int:
@@ -608,6 +699,7 @@ VERBS = {
     "plan": (_plan_arguments, _plan, "configuration and costs at the start and after every event, without training"),
     "replay": (_replay_arguments, _replay, "decisions on a recorded accuracy curve, without training"),
     "compare": (_compare_arguments, _compare, "run both branches of every event and say which was better"),
+    "sweep": (_sweep_arguments, _sweep, "run a scenario or a notebook over a grid of values and seeds"),
     "calibrate": (_calibrate_arguments, _calibrate, "measure the clients' speeds in a run, for a scenario to declare"),
     "bench": (_bench_arguments, _bench, "score every decision policy on a population of scenarios"),
     "status": (_status_arguments, _status, "how a run is"),

@@ -30,15 +30,24 @@ def examine() -> list[Finding]:
         _optional_package("wandb", "W&B metrics (a run works without them)", "pip install wandb"),
         _wandb_key(),
         _optional_package("kubernetes", "attaching to a cluster", "pip install 'aiotwin-nb[kubernetes]'"),
+        _optional_package("voila", "notebooks as applications (aiotwin lab --app)", "pip install 'aiotwin-nb[voila]'"),
         *(_tool(name, purpose, how) for name, purpose, how in _TOOLS),
+        *([_tool(*_CHROMIUM)] if _is_checkout() else []),
     ]
 
 
 _TOOLS = (
     ("kubectl", "looking into a cluster", "see the Kubernetes documentation, 'Install Tools'"),
     ("k3d", "a K3s cluster in Docker", "see k3d.io; it needs Docker"),
-    ("chromium", "browser tests", "apt install chromium (Debian, Ubuntu)"),
 )
+
+
+_CHROMIUM = ("chromium", "the project's own browser tests", "apt install chromium (Debian, Ubuntu)")
+
+
+def _is_checkout() -> bool:
+    """Whether this is the source tree with its tests, and not an installed package."""
+    return (Path(__file__).parents[1] / "tests" / "conftest.py").is_file()
 
 
 def _python() -> Finding:

@@ -41,6 +41,24 @@ def make_progress(stream: IO[str] | None = None, *, quiet: bool = False) -> Prog
     return _Live(stream) if stream.isatty() else _Plain(stream)
 
 
+class Counter(Protocol):
+    """Shows how far a number of equal tasks is."""
+
+    def __call__(self, done: int, total: int, label: str, error: str | None) -> None:
+        """Show that a task is done; `error` if it failed."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+def make_counter(stream: IO[str] | None = None, *, quiet: bool = False) -> Counter:
+    """A line that counts on a terminal, a line a task (at most one a second) elsewhere, nothing when quiet."""
+    stream = stream or sys.stderr
+    if quiet or stream is None:
+        return _NoCounter()
+    return _LiveCounter(stream) if stream.isatty() else _PlainCounter(stream)
+
+
 def describe(event: Event, state: RunState) -> str | None:
     """An event in one sentence for people; None for events that need none."""
     match event:
@@ -108,6 +126,54 @@ def _short_line(state: RunState) -> str:
     return (
         f"round {row.round} · accuracy {row.accuracy:.1f} % · cost {number(row.total_cost):,}{budget} · {_phase(state)}"
     )
+
+
+class _NoCounter:
+    def __call__(self, done: int, total: int, label: str, error: str | None) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class _PlainCounter:
+    """A line a task, at most one a second; failures and the last one always."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int, label: str, error: str | None) -> None:
+        if error or done == total or time.monotonic() - self._last >= 1:
+            self._last = time.monotonic()
+            print(f"{done} of {total}: {label}" + " FAILED" * bool(error), file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class _LiveCounter:
+    """One line with a bar, the time gone and the time left; failures scroll by above it."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn as Left
+
+        console = Console(file=stream, highlight=False)
+        columns = (BarColumn(bar_width=16), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
+        self._bar = Progress(*columns, TimeElapsedColumn(), TextColumn("left"), Left(), console=console, transient=True)
+        self._task = self._bar.add_task("starting", total=None)
+        self._bar.start()
+
+    def __call__(self, done: int, total: int, label: str, error: str | None) -> None:
+        if error:
+            self._bar.console.print(f"{label} FAILED", markup=False)
+        self._bar.update(self._task, description=label, total=total, completed=done)
+
+    def close(self) -> None:
+        """Take the line away."""
+        self._bar.stop()
 
 
 class _Silent:

@@ -326,7 +326,7 @@ def test_resuming_a_finished_run_opens_no_new_segment(undisturbed):
 def test_what_stands_behind_two_dashes_goes_to_jupyterlab(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "aiotwin_nb.notebook.subprocess.call", lambda command, **more: calls.append((command, more)) or 0
+        "aiotwin_nb.notebook.serve.subprocess.call", lambda command, **more: calls.append((command, more)) or 0
     )
     assert main(["lab", str(tmp_path / "lab"), "--", "--no-browser"]) == 0
     ((arguments, more),) = calls

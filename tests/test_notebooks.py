@@ -66,7 +66,9 @@ def test_committed_notebooks_name_no_machine(path):
 def test_the_parameters_are_plain_assignments_with_a_comment_each():
     (cell,) = (cell for cell in code_cells(FIRST_RUN) if "parameters" in cell.metadata.get("tags", []))
     assert all("  # " in line for line in cell.source.splitlines())
-    values = {s.targets[0].id: ast.literal_eval(s.value) for s in ast.parse(cell.source).body}
+    statements = ast.parse(cell.source).body
+    targets = [s.target if isinstance(s, ast.AnnAssign) else s.targets[0] for s in statements]
+    values = {t.id: ast.literal_eval(s.value) for t, s in zip(targets, statements, strict=True)}
     assert values == {"scenario": "improvement", "seed": 1, "budget": 100000, "strategy": "min_comm_cost"}
 
 
@@ -101,3 +103,38 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
     assert done.stderr.strip().count("\n") == 0
     assert "Did you mean 'seed'?" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_same_parameters_give_the_same_results(tmp_path):
+    """Two executions of a notebook that trains, in two folders: equal to the byte."""
+    found = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        done = aiotwin("notebook", str(FIRST_RUN), "-p", "seed", "2", "-p", "budget", "30000", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        found.append((folder / "runs" / "01-first-run-executed.results.json").read_bytes())
+    assert found[0] == found[1]
+    content = json.loads(found[0])
+    assert content["parameters"] == {
+        "scenario": "improvement", "seed": 2, "budget": 30000, "strategy": "min_comm_cost",
+    }  # fmt: skip
+    assert content["results"]["final_accuracy"] > 50
+    assert content["results"]["total_cost"] <= 30000
+    assert [record["after_round"] for record in content["results"]["decisions"]] == [10]
+    text = found[0].decode()
+    assert not MACHINE.search(text)
+    assert not re.search(r"\d{8}T\d{6}Z", text)
+
+
+@pytest.mark.parametrize("name", ["01-first-run", "03-strategies", "07-when-to-revert"])
+def test_committed_notebooks_record_results(name):
+    recorded = [
+        o.data["application/vnd.aiotwin.results+json"]
+        for o in outputs(ROOT / "notebooks" / f"{name}.ipynb")
+        if "application/vnd.aiotwin.results+json" in o.get("data", {})
+    ]
+    assert recorded
+    assert all(values for values in recorded)

@@ -230,3 +230,16 @@ def test_all_extras_resolve_together(tmp_path):
     assert resolved.returncode == 0, resolved.stderr
     found = {item["metadata"]["name"].lower() for item in json.loads(report.read_text())["install"]}
     assert {"aiotwin-nb", "torch", "torchvision", "kubernetes", "pytest", "ruff", "ray"} <= found
+
+
+def test_binder_installs_this_package():
+    import yaml
+
+    environment = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())
+    assert {"python=3.12", "pip"} < set(environment["dependencies"])
+    for name in ("postBuild", "start"):
+        script = ROOT / "binder" / name
+        assert os.access(script, os.X_OK)
+        assert subprocess.run(["bash", "-n", script]).returncode == 0
+    (extra,) = re.findall(r"\.\[(\w+)\]", (ROOT / "binder" / "postBuild").read_text())
+    assert extra in PROJECT["optional-dependencies"]

@@ -13,9 +13,11 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -82,6 +84,11 @@ class RunDirectory:
     def run_id(self) -> str:
         """The run's id: the directory's name."""
         return self.path.resolve().name
+
+    @property
+    def tracking_id(self) -> str:
+        """The run's id at W&B, where runs of many people may share one project: only this run has it."""
+        return str(self.notes().get("tracking_id") or self.run_id)
 
     def own(self, patience: float = 0.5) -> None:
         """Take the directory for this process until it ends; raises RunLocked naming the process that has it.
@@ -175,6 +182,12 @@ class RunDirectory:
         """Remove a directory that `create` made, when the run could not begin."""
         self.release()
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def new_tracking_id(directory: Path) -> str:
+    """An id that no other run has, wherever it is: two people may both run in a folder `runs/improvement`."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", directory.resolve().name)[:40]
+    return f"{readable}-{uuid.uuid4().hex[:12]}"
 
 
 def check_new(path: Path) -> None:

@@ -8,6 +8,7 @@ from aiotwin_nb.scenario.load import (
     node_from_yaml,
     parse_override,
     scenario_schema,
+    split_override,
 )
 from aiotwin_nb.scenario.located import parse_value
 from aiotwin_nb.scenario.model import NodeSpec, Scenario, number
@@ -26,4 +27,5 @@ __all__ = [
     "parse_value",
     "scenario_schema",
     "shipped",
+    "split_override",
 ]

@@ -73,10 +73,16 @@ def build_scenario(document: Located, folder: Path, overrides: Sequence[Override
 
 def parse_override(text: str) -> Override:
     """Split `PATH=VALUE`; the value is read as YAML (5, 0.1, [n1, n2], null)."""
+    path, value = split_override(text)
+    return path, parse_value(value, f"--set {text}")
+
+
+def split_override(text: str) -> tuple[str, str]:
+    """Split `PATH=VALUE`; the value stays as written."""
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise InvalidInput(f"--set {text!r}: must look like PATH=VALUE, e.g. validation.window=3")
-    return path.strip(), parse_value(value, f"--set {text}")
+    return path.strip(), value
 
 
 def _override(raw: dict[str, Any], dotted_path: str, value: Any) -> FieldPath:

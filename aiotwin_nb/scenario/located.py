@@ -14,6 +14,17 @@ from aiotwin_nb.errors import InvalidInput
 FieldPath = tuple[str | int, ...]
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as in version 1.2, where only true and false are truth values; off, on, yes and no are words."""
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in pairs if tag != _BOOL or first in "tTfF"]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 @dataclass(frozen=True)
 class Located:
     """A parsed YAML document: `value`, and `lines` from a field's path to its line (from 1)."""
@@ -59,7 +70,7 @@ def parse_yaml(text: str, file: str) -> Located:
     """Parse YAML text; `file` is used in messages. Duplicate keys are errors."""
     lines: dict[FieldPath, int] = {}
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         root = loader.get_single_node()
         value = None if root is None else _build(loader, root, (), lines, file)
     except yaml.MarkedYAMLError as error:

@@ -5,7 +5,8 @@ a run from a W&B server.
 """
 
 from aiotwin_nb.tracking.api_source import WandbApiSource
+from aiotwin_nb.tracking.pace import Pace
 from aiotwin_nb.tracking.wandb_log import WandbLogSource
 from aiotwin_nb.tracking.wandb_tracker import NullTracker, WandbTracker, make_tracker
 
-__all__ = ["NullTracker", "WandbApiSource", "WandbLogSource", "WandbTracker", "make_tracker"]
+__all__ = ["NullTracker", "Pace", "WandbApiSource", "WandbLogSource", "WandbTracker", "make_tracker"]

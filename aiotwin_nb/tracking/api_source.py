@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 from aiotwin_nb.errors import AIoTwinError, InvalidInput
 from aiotwin_nb.orchestration.ports import MetricSource
 from aiotwin_nb.tracking.credentials import find_key
+from aiotwin_nb.tracking.pace import Pace
 
 
 class WandbApiSource(MetricSource):
-    """The rows of `entity/project/run`, asked for at most once in `min_interval` seconds, and only what is new."""
+    """The rows of `entity/project/run`; the server is asked as `Pace` allows, and only for what is new.
 
-    def __init__(self, path: str, *, min_interval: float = 5.0, api: Any = None) -> None:
+    Between two questions, and while it waits because the server did not answer, it gives what it has.
+    """
+
+    _all: ClassVar[WeakSet[WandbApiSource]] = WeakSet()
+
+    def __init__(self, path: str, *, pace: Pace | None = None, api: Any = None) -> None:
         self.path = path
-        self.min_interval = min_interval
+        self._pace = pace or Pace()
         self._api = api
-        self._asked: float | None = None
+        self._all.add(self)
         self._next_step = 0
         self._rows: dict[int, dict[str, Any]] = {}
         self._unseen: list[dict[str, Any]] = []
@@ -35,10 +42,8 @@ class WandbApiSource(MetricSource):
         return new
 
     def _read(self) -> None:
-        now = time.monotonic()
-        if self._asked is not None and now - self._asked < self.min_interval:
+        if not self._pace.is_due():
             return
-        self._asked = now
         for row in self._fetch():
             self._next_step = max(self._next_step, row.get("_step", -1) + 1)
             row = {key: value for key, value in row.items() if not key.startswith("_") and value is not None}
@@ -48,16 +53,22 @@ class WandbApiSource(MetricSource):
 
     def _fetch(self) -> list[dict[str, Any]]:
         api = self._api = self._api or _new_api()
+        began = time.monotonic()
         try:
             api.flush()  # the client would give the run as it was at first
             run = api.run(self.path)
             # Asking for the history of a run without rows is an error.
-            return list(run.scan_history(min_step=self._next_step)) if run.lastHistoryStep >= self._next_step else []
+            new = run.lastHistoryStep >= self._next_step
+            rows = list(run.scan_history(min_step=self._next_step)) if new else []
         except Exception as error:
+            self._pace.failed()
             raise AIoTwinError(
                 f"could not read the run {self.path!r} from W&B ({error}); check the path (entity/project/run), "
-                "the network, and the key (`wandb login`)"
+                f"the network, and the key (`wandb login`). W&B is asked again in {self._pace.pause:.0f} s"
             ) from error
+        ended = run.state != "running"
+        self._pace.answered(time.monotonic() - began, news=bool(rows), ended=ended, askers=len(self._all))
+        return rows
 
 
 def _new_api() -> Any:

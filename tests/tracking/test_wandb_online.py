@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from wandb_stub import StubRun, WandbStub
 
 from aiotwin_nb.errors import AIoTwinError, InvalidInput
-from aiotwin_nb.tracking import WandbApiSource, WandbLogSource, make_tracker
+from aiotwin_nb.tracking import Pace, WandbApiSource, WandbLogSource, make_tracker
 
 pytestmark = pytest.mark.online
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -88,17 +89,19 @@ def test_reading_from_the_server(stub: WandbStub, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     wandb = pytest.importorskip("wandb")
     run = stub.runs["run-1"] = StubRun("run-1", "aiotwin")
-    source = WandbApiSource("team/aiotwin/run-1", min_interval=0)
+    now = [0.0]
+    source = WandbApiSource("team/aiotwin/run-1", pace=Pace(clock=lambda: now[0]))
     try:
         assert source.rows() == []
         run.history += [{"_step": step, "round": step, "life": 0} for step in range(3)]
+        now[0] += 1000
         assert [row["round"] for row in source.poll()] == [0, 1, 2]
         run.history.append({"_step": 3, "round": 2, "life": 1})
         asked = len(stub.queries)
-        source.min_interval = 3600
+        now[0] += 5
         assert source.poll() == []  # too early to ask again
         assert len(stub.queries) == asked
-        source.min_interval = 0
+        now[0] += 1000
         assert source.poll() == [{"round": 2, "life": 1}]
         assert [row["life"] for row in source.rows()] == [0, 0, 1]
     finally:
@@ -117,3 +120,70 @@ def test_errors_of_the_server_say_what_to_check():
 
     with pytest.raises(AIoTwinError, match=r"no route to host.*check the path"):
         WandbApiSource("team/aiotwin/run-1", api=Broken()).rows()
+
+
+# Limits of the server.
+
+
+@pytest.mark.slow
+def test_a_reader_that_is_refused_waits_and_then_has_everything(stub: WandbStub, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    wandb = pytest.importorskip("wandb")
+    run = stub.runs["run-1"] = StubRun("run-1", "aiotwin")
+    run.history += [{"_step": step, "round": step} for step in range(3)]
+    now = [0.0]
+    pace = Pace(clock=lambda: now[0], vary=lambda low, high: 1.0)
+    source = WandbApiSource("team/aiotwin/run-1", pace=pace)
+    try:
+        assert len(source.rows()) == 3
+        now[0] += 1000
+        run.history.append({"_step": 3, "round": 3})
+        stub.refusals["/graphql"] = 2
+        assert len(source.rows()) == 4
+        assert pace.pause > 20  # wandb's client has waited some seconds, so we wait for more
+    finally:
+        wandb.teardown()
+
+
+@pytest.mark.slow
+def test_a_writer_that_is_refused_loses_no_row(stub: WandbStub, run_dir: Path):
+    stub.refusals["/file_stream"] = 2
+    assert write(run_dir, "online", range(20), life=0) is None
+    assert [row["round"] for row in stub.runs["run-1"].history] == list(range(20))
+    assert stub.runs["run-1"].finished
+    assert not stub.refusals
+
+
+def test_a_fast_run_sends_no_more_than_two_messages_a_second(stub: WandbStub, run_dir: Path):
+    """W&B's documented limit of file stream requests for a run."""
+    tracker = make_tracker("online")
+    tracker.start("run-1", run_dir, {})
+    for number in range(60):
+        tracker.log({"round": number})
+        time.sleep(0.03)
+    tracker.finish()
+    assert len(stub.runs["run-1"].history) == 60
+    times = [moment for moment, path in stub.asked if path.endswith("/file_stream")]
+    assert times
+    assert all(sum(t <= other < t + 1 for other in times) <= 2 for t in times)
+
+
+@pytest.mark.slow
+def test_a_run_that_the_server_refuses_is_recorded_offline(stub: WandbStub, run_dir: Path):
+    stub.refusals["/graphql"] = 1000
+    problem = write(run_dir, "online", range(3), life=0)
+    assert "recording offline" in str(problem)
+    assert [row["round"] for row in WandbLogSource(run_dir).rows()] == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_runs_in_folders_of_the_same_name_are_two_runs(stub: WandbStub, tmp_path: Path):
+    """As in a room that shares a key, where everybody runs the same command."""
+    from aiotwin_nb import api
+
+    scenario = api.resolve("improvement", {"objective.budget": 4000, "events": []})
+    for person in ("ada", "grace"):
+        api.execute(scenario, tmp_path / person / "runs" / "improvement", tracking="online")
+    assert len(stub.runs) == 2
+    assert all(name.startswith("improvement-") for name in stub.runs)
+    assert [len(run.history) for run in stub.runs.values()] == [4, 4]

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -56,6 +57,8 @@ class WandbStub:
     def __init__(self) -> None:
         self.runs: dict[str, StubRun] = {}
         self.queries: list[tuple[str, dict[str, Any]]] = []
+        self.asked: list[tuple[float, str]] = []  # when, and for what
+        self.refusals: dict[str, int] = {}  # how many more requests are answered 429, by the end of their path
         handler = type("Handler", (_Handler,), {"stub": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -133,6 +136,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self._body() or b"{}")
+        self.stub.asked.append((time.monotonic(), self.path))
+        if limited := next((end for end in self.stub.refusals if self.path.endswith(end)), None):
+            self.stub.refusals[limited] -= 1
+            if self.stub.refusals[limited] == 0:
+                del self.stub.refusals[limited]
+            self._send({"error": "rate limit exceeded"}, status=429)
+            return
         if self.path.startswith("/graphql"):
             self._send({"data": self.stub.answer(body["query"], body.get("variables") or {})})
         elif self.path.endswith("/file_stream"):
@@ -155,6 +165,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, answer: dict[str, Any], status: int = 200) -> None:
         data = json.dumps(answer).encode()
         self.send_response(status)
+        if status == 429:
+            self.send_header("RateLimit-Remaining", "0")
+            self.send_header("RateLimit-Reset", "2")
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
