@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from html import escape
 from threading import RLock
 from typing import Any
@@ -47,7 +48,10 @@ class DecisionsPanel(Panel):
 
     def describe(self) -> str:
         """A paragraph for every reconfiguration."""
-        return "\n\n".join([_heading(self.session.snapshot), *(cards.words(card) for card in self._current())])
+        snapshot = self.session.snapshot
+        return "\n\n".join(
+            [f"{self.title}: {_heading(snapshot)}", *(cards.words(card) for card in self._current(snapshot))]
+        )
 
     def picture(self) -> Picture | None:
         """The last reconfiguration of which there is something to draw, as things stand now."""
@@ -63,8 +67,7 @@ class DecisionsPanel(Panel):
     def _touch(self, change: Any) -> None:
         self._painter.touch()
 
-    def _current(self) -> list[Card]:
-        snapshot = self.session.snapshot
+    def _current(self, snapshot: Snapshot | None) -> list[Card]:
         return [] if snapshot is None else make_cards(snapshot, self.session.truth, self.session.reveal)
 
     def _paint(self) -> None:
@@ -74,30 +77,19 @@ class DecisionsPanel(Panel):
     def _refresh(self) -> None:
         """Bring the cards up to date; what has not changed is left alone."""
         with self._one_at_a_time:
-            self._bring_up_to_date()
+            snapshot = self.session.snapshot  # one for all: it may be replaced at any moment
+            self._heading.value = f"<b>{self.title}</b> <span class='quiet'>{escape(_heading(snapshot))}</span>"
+            self._show(snapshot, self._current(snapshot))
+            self._road.show(snapshot, self.session.truth)
 
-    def _bring_up_to_date(self) -> None:
-        snapshot, current = self.session.snapshot, self._current()
-        self._heading.value = f"<b>{self.title}</b> <span class='quiet'>{escape(_heading(snapshot))}</span>"
-        while len(self._shown) < len(current):
-            self._shown.append(_CardView())
+    def _show(self, snapshot: Snapshot | None, current: list[Card]) -> None:
         del self._shown[len(current) :]
+        self._shown += [_CardView() for _ in current[len(self._shown) :]]
         for index, (view, card) in enumerate(zip(self._shown, current, strict=True)):
-            view.show(card, ended=snapshot is not None and not snapshot.live, draw=self._drawing(index, card))
+            assert snapshot is not None, "cards are made from a snapshot"
+            view.show(card, ended=not snapshot.live, draw=partial(_draw, snapshot, index, card))
         if self._cards.children != tuple(self._shown):
             self._cards.children = tuple(self._shown)
-        self._road.show(snapshot, self.session.truth)
-
-    def _drawing(self, index: int, card: Card) -> Callable[[], Picture]:
-        snapshot = self.session.snapshot
-        assert snapshot is not None, "cards are made from a snapshot"
-
-        def draw() -> Picture:
-            summary = summarise(snapshot.state)
-            summary["reconfigurations"][index] = reconfiguration(card.record)
-            return Picture(draw_decision(summary, index), dpi=DOTS)
-
-        return draw
 
     def _compare(self) -> None:
         try:
@@ -125,6 +117,12 @@ def _heading(snapshot: Snapshot | None) -> str:
     if not count:
         return "Nothing has changed so far, so there was nothing to decide."
     return f"{count} reconfiguration{'s' * (count != 1)}"
+
+
+def _draw(snapshot: Snapshot, index: int, card: Card) -> Picture:
+    summary = summarise(snapshot.state)
+    summary["reconfigurations"][index] = reconfiguration(card.record)
+    return Picture(draw_decision(summary, index), dpi=DOTS)
 
 
 class _CardView(widgets.VBox):  # type: ignore[misc]
@@ -167,10 +165,11 @@ class _OtherRoad(widgets.VBox):  # type: ignore[misc]
         super().__init__([widgets.HBox([self._button, self._bar, self._words], layout={"align_items": "center"})])
 
     def show(self, snapshot: Snapshot | None, truth: Truth) -> None:
-        """Offer the button when the run has ended and some road is unknown."""
+        """Offer the button when the run has ended, nothing is left to decide and some road is unknown."""
         records = () if snapshot is None else snapshot.state.reconfigurations
         unknown = [record for record in records if truth.of(record.after_round) is None]
-        ended = snapshot is not None and not snapshot.live
+        pending = any(record.decision == "pending" for record in records)  # a run that was stopped in the window
+        ended = snapshot is not None and not snapshot.live and not pending
         running = truth.status == "running"
         _display(self._button, bool(ended and unknown and not running))
         _display(self._bar, running)

@@ -491,7 +491,8 @@ def _hindsight(summary: Summary, record: Record) -> str:
 
 
 def _told(record: Record) -> str:
-    text = f"after round {record['after_round']} {change_words(record)}, {decision_words(record['decision'])}"
+    decision = decision_words(record["decision"]) if record["decision"] != "pending" else "as it stands"
+    text = f"after round {record['after_round']} {change_words(record)}, {decision}"
     if record["accuracy_at_evaluation"] is None:
         return text
     text += f" after round {record['evaluation_round']}"

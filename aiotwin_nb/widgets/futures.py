@@ -78,7 +78,9 @@ class Future:
         elif predicted is not None and record[f"rounds_left_{which}"] is not None:
             # No formula is on record for this trend: a straight line to where it ends.
             end = now + record[f"rounds_left_{which}"]
-            trend = [(now, clip(record["accuracy_at_evaluation"])), (end, clip(predicted))]
+            trend = [(end, clip(predicted))]
+            if (accuracy := record["accuracy_at_evaluation"]) is not None:
+                trend.insert(0, (now, clip(accuracy)))
         else:
             return None
         return cls(
@@ -123,13 +125,17 @@ class Future:
 
 
 _POINTS = 200  # of a drawn trend, about
+# A trend is drawn up to so many times the rounds so far: a budget has an end that is worth seeing also early in a run, a
+# target may be millions of rounds away.
+_TO_BUDGET, _TO_TARGET = 12, 4
 
 
 def _fitted(summary: Summary, fit: Mapping[str, Any], which: str, now: int) -> list[tuple[int, float]]:
-    """A logarithmic trend by round, up to its horizon, and no further than four times the run so far."""
+    """A logarithmic trend by round, up to its horizon, as far as that is worth seeing."""
     shift = _shift(summary, fit) if which == "old" else 0
     far = max(summary["rounds"], now)
-    first, last = int(fit["first"]) - shift, far if fit["horizon"] is None else min(fit["horizon"], 4 * far)
+    times = _TO_TARGET if summary["budget"] is None else _TO_BUDGET
+    first, last = int(fit["first"]) - shift, far if fit["horizon"] is None else min(fit["horizon"], times * far)
     rounds = [*range(first, last, max(1, (last - first) // _POINTS)), last]
     return [(r, clip(fit["a"] + fit["b"] * math.log(r + shift + 1))) for r in rounds]
 

@@ -28,7 +28,7 @@ _STYLE = """
 .jp-OutputArea-child:has(.KEY-still):has(+ * + * LIVE) + .jp-OutputArea-child,
 .jp-OutputArea-child:has(.KEY-still) + .jp-OutputArea-child + .jp-OutputArea-child:not(:has(LIVE)) { display: none }
 """.replace("LIVE", ".KEY:not(.jupyter-widgets-disconnected)")
-_HINT = "Saved view. Run this cell again for the live panel; a run that has gone on is all there."
+_HINT = "Saved view. Run this cell again for the live panel; a run that went on meanwhile is not lost: attach to it."
 
 
 class Still:

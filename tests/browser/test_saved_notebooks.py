@@ -82,7 +82,7 @@ def ended(open_notebook, forgiving):
     """A notebook whose run ended while no cell was running."""
     notebook = open_notebook([SHOW, START, "1 + 1"])
     expect_live(notebook.run(0))
-    assert saved_words(notebook) == "There is no run yet."
+    assert saved_words(notebook) == "Decisions: There is no run yet."
     notebook.run(1)
     until = time.monotonic() + 120
     while KEPT not in saved_words(notebook):  # from a thread of the kernel, through the cell that showed the panel
@@ -153,10 +153,8 @@ def test_a_page_loaded_anew_shows_the_live_panel_and_saved_widget_state_no_stale
 def executed(tmp_path_factory) -> Path:
     """A notebook that papermill executed: the panel is in a cell before the one that waits."""
     folder = tmp_path_factory.mktemp("executed")
-    runs = f"\nsession.runs = __import__('pathlib').Path({str(folder / 'runs')!r})"
-    notebook = write_notebook(
-        folder / "story.ipynb", [SHOW.replace("\npanel =", runs + "\npanel ="), START, "session.wait()"]
-    )
+    where = f"from pathlib import Path\nsession.runs = Path({str(folder / 'runs')!r})\npanel ="
+    notebook = write_notebook(folder / "story.ipynb", [SHOW.replace("panel =", where), START, "session.wait()"])
     return execute_notebook(notebook, {}, folder / "executed.ipynb")
 
 
@@ -166,6 +164,7 @@ def test_papermill_keeps_what_was_there_in_the_end(executed):
     words, picture, widget = (output.data for output in notebook.cells[0].outputs)
     assert KEPT in words["text/plain"]
     assert base64.b64decode(picture["image/png"]).startswith(b"\x89PNG")
+    assert "n9 joins, kept after round 15" in picture["text/plain"]
     assert WIDGET in widget
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from aiotwin_nb import api
 from aiotwin_nb.scenario import Scenario, load_scenario
+from aiotwin_nb.widgets.session import Session
 
 
 def short_scenario() -> Scenario:
@@ -31,3 +32,11 @@ def original_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tracked_run(original_run: Path, tmp_path: Path) -> Path:
     """A copy of a finished run, to be damaged."""
     return Path(shutil.copytree(original_run, tmp_path / "runs" / "short"))
+
+
+@pytest.fixture
+def session():
+    """A lab's model without a run."""
+    session = Session("improvement")
+    yield session
+    session.close()

@@ -8,20 +8,12 @@ from moments import ROUNDS, branch, moment
 
 from aiotwin_nb.widgets import decision_card as cards
 from aiotwin_nb.widgets.decisions import DecisionsPanel, make_cards
-from aiotwin_nb.widgets.session import Session
 from aiotwin_nb.widgets.truth import Truth
 
 
 def card_at(tmp_path, number, lab="improvement", reveal=True, truth=None):
     (card,) = make_cards(moment(tmp_path, number, lab, **ROUNDS), truth or Truth(), reveal)
     return card
-
-
-@pytest.fixture
-def session():
-    session = Session("improvement")
-    yield session
-    session.close()
 
 
 @pytest.fixture

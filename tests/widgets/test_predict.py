@@ -10,19 +10,11 @@ from moments import ROUNDS, branch, moment
 from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.widgets.predict import PredictPanel, parse_accuracy, tally_words
 from aiotwin_nb.widgets.predictions import Prediction, Score, Tally, read_predictions, score, seal
-from aiotwin_nb.widgets.session import Session
 from aiotwin_nb.widgets.truth import Truth
 
 
 def made(decision="kept", after_round=10, **fields):
     return Prediction(after_round=after_round, decision=decision, **fields)
-
-
-@pytest.fixture
-def session():
-    session = Session("improvement")
-    yield session
-    session.close()
 
 
 @pytest.fixture
