@@ -125,8 +125,8 @@ class Future:
 
 
 _POINTS = 200  # of a drawn trend, about
-# A trend is drawn up to so many times the rounds so far: a budget has an end that is worth seeing also early in a run, a
-# target may be millions of rounds away.
+# A trend is drawn up to so many times the rounds so far: a budget has an end that is worth seeing also early in a run,
+# a target may be millions of rounds away.
 _TO_BUDGET, _TO_TARGET = 12, 4
 
 
