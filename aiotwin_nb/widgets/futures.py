@@ -134,7 +134,7 @@ def _fitted(summary: Summary, fit: Mapping[str, Any], which: str, now: int) -> l
     """A logarithmic trend by round, up to its horizon, as far as that is worth seeing."""
     shift = _shift(summary, fit) if which == "old" else 0
     far = max(summary["rounds"], now)
-    times = _TO_TARGET if summary["budget"] is None else _TO_BUDGET
+    times = _TO_TARGET if summary.get("budget") is None else _TO_BUDGET
     first, last = int(fit["first"]) - shift, far if fit["horizon"] is None else min(fit["horizon"], times * far)
     rounds = [*range(first, last, max(1, (last - first) // _POINTS)), last]
     return [(r, clip(fit["a"] + fit["b"] * math.log(r + shift + 1))) for r in rounds]
