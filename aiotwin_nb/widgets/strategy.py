@@ -507,7 +507,7 @@ def _comparison_html(comparison: Mapping[str, Any], scenario: Scenario) -> str:
     made = [row for row in comparison["strategies"] if "error" not in row]
     failed = [row for row in comparison["strategies"] if "error" in row]
     rows = [_compared_row(row, scenario) for row in sorted(made, key=lambda row: row["round_cost"])]
-    text = heading("All strategies", "at the start; ◆ cheaper or better balanced than any other")
+    text = heading("All strategies", "◆ no other is better in both cost and balance")
     text += table(COLUMNS, rows, "Strategies compared")
     if failed:
         items = "".join(f"<li><b>{escape(row['name'])}</b>: {escape(row['error'])}</li>" for row in failed)
