@@ -126,7 +126,7 @@ def test_magics_are_no_obstacle_and_broken_python_is_told(notebook):
 
 
 def test_files_that_are_no_notebooks_are_told(tmp_path):
-    with pytest.raises(InvalidInput, match=r"there is no such file; shipped are 01-first-run\.ipynb"):
+    with pytest.raises(InvalidInput, match=r"there is no such file; shipped are 00-lab\.ipynb"):
         declared_parameters(tmp_path / "missing.ipynb")
     (tmp_path / "text.ipynb").write_text("hello")
     with pytest.raises(InvalidInput, match="is not a notebook"):

@@ -41,7 +41,7 @@ def test_lab_says_what_was_copied_and_starts_jupyterlab_quietly(tmp_path, calls,
     assert more["cwd"] == tmp_path / "mine"
     defaults = Path(more["env"]["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0]) / "labconfig"
     assert "fetchNews" in (defaults / "default_setting_overrides.json").read_text()
-    assert "copied 01-first-run.ipynb" in capsys.readouterr().out
+    assert "copied 00-lab.ipynb, 01-first-run.ipynb" in capsys.readouterr().out
     assert (tmp_path / "mine" / "labs" / "improvement.yaml").is_file()
 
 

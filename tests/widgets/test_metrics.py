@@ -156,10 +156,10 @@ def test_a_burst_is_painted_twice_and_ends_with_the_last_state():
         painted.append((time.monotonic(), state[0]))
         return True
 
-    painter = Painter(paint, pause=0.3)
+    painter = Painter(paint, pause=0.3, name="aiotwin-test")
     for number in range(1, 51):
         state[0] = number
-        painter.mark()
+        painter.touch()
         time.sleep(0.002)
     wait_until(lambda: painted[-1][1] == 50)
     painter.close()
@@ -176,14 +176,14 @@ def test_a_picture_that_fails_does_not_end_the_painter(caplog):
             raise ValueError("no")
         return False
 
-    painter = Painter(paint, pause=0.01)
-    painter.mark()
+    painter = Painter(paint, pause=0.01, name="aiotwin-test")
+    painter.touch()
     wait_until(lambda: calls)
-    painter.mark()
+    painter.touch()
     wait_until(lambda: len(calls) == 2)
     painter.close()
-    painter.mark()
-    assert "could not be drawn" in caplog.text
+    painter.touch()
+    assert "aiotwin-test" in caplog.text
     assert not [thread for thread in threading.enumerate() if thread.name == "aiotwin-paint"]
 
 
@@ -211,7 +211,7 @@ def test_a_run_is_painted_with_words_for_those_who_do_not_see_it(panel: MetricsP
     assert panel.image.warning == ""
     bundle = panel._repr_mimebundle_()
     assert bundle["text/plain"] == panel.describe()
-    assert bundle["image/png"]
+    assert panel.picture().png
 
 
 def test_what_is_wrong_with_the_log_is_shown(panel: MetricsPanel, session: Session):
