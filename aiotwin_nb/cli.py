@@ -19,6 +19,7 @@ from aiotwin_nb.scenario import (
     load_scenario,
     node_from_yaml,
     parse_override,
+    parse_value,
     scenario_schema,
 )
 
