@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,6 +41,7 @@ from aiotwin_nb.orchestration.state import Rules, RunState
 from aiotwin_nb.orchestration.store import DirectoryStore, MemoryStore
 from aiotwin_nb.orchestration.summary import summarise
 from aiotwin_nb.planning.strategies import strategies as known_strategies
+from aiotwin_nb.planning.strategies import wants_updates
 from aiotwin_nb.scenario import NodeSpec, Scenario, load_scenario, parse_value, split_override
 from aiotwin_nb.sweep import Cell, Outcome, Sweep, combinations, run_cells, split_grid
 from aiotwin_nb.sweep.cells import shown
@@ -407,9 +409,9 @@ def resolve(source: Source, overrides: Mapping[str, Any]) -> Scenario:
     if not pairs:
         return source
     from aiotwin_nb.scenario.load import build_scenario
-    from aiotwin_nb.scenario.located import parse_yaml
+    from aiotwin_nb.scenario.located import Located
 
-    return build_scenario(parse_yaml(scenario_yaml(source), source.name), Path.cwd(), list(pairs.items()))
+    return build_scenario(Located(source.name, source.resolved(), {}), Path.cwd(), list(pairs.items()))
 
 
 def check(scenario: Scenario) -> Rules:
@@ -440,7 +442,7 @@ def execute(
     rules = check(scenario)
     tracker = make_tracker(tracking)
     engine = make_runtime(runtime, scenario, workers)
-    notes = {"runtime": runtime, "tracking_id": new_tracking_id(directory)}
+    notes = {"runtime": runtime, "tracking": tracker.mode, "tracking_id": new_tracking_id(directory)}
     if scenario.model_size_mb == "auto":
         notes["model_size_mb"] = str(engine.model_size_mb())
     run_directory = RunDirectory.create(directory, scenario, notes)
@@ -528,6 +530,7 @@ def training_spec(scenario: Scenario) -> TrainingSpec:
         task=task,
         aggregation_global=(tiers[0].name, tiers[0].args),
         aggregation_local=(tiers[1].name, tiers[1].args),
+        report_updates=wants_updates(scenario.strategy.name, scenario.strategy.args),
     )
 
 
@@ -725,4 +728,6 @@ def _start(directory: Path, arguments: list[str], stdin: str) -> Run:
         log.unlink()
         raise (InvalidInput if process.returncode == 2 else RunFailed)(message)
     log.replace(directory / LOG)
+    # A child that nobody waits for stays in the process table when it has ended, for as long as the kernel lives.
+    threading.Thread(target=process.wait, name="aiotwin-reap", daemon=True).start()
     return handle

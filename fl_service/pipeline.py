@@ -19,17 +19,22 @@ from fl_service.records import to_arrays, to_record
 from fl_service.rng import derive_seed, seed_everything
 from fl_service.spec import ClientNode, Plan, Slots, TaskSettings, TrainingSpec
 from fl_service.tasks import Evaluation, Task, make_task
+from fl_service.updates import ASKED
 from fl_service.workers import WorkerPool
 
 
 @dataclass(frozen=True)
 class RoundReport:
-    """A finished global round (0 is the untrained model): quality on the global test set, clients and problems."""
+    """A finished global round (0 is the untrained model): quality on the global test set, clients and problems.
+
+    `updates`: {client: change of its last layer in its first local round}, where the spec asks for it.
+    """
 
     round: int
     evaluation: Evaluation
     clients: tuple[ClientReport, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
+    updates: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def check_training(spec: TrainingSpec, clients: Sequence[ClientNode]) -> None:
@@ -114,7 +119,7 @@ class Pipeline:
         assert self._plan is not None, "start or restore comes first"
         result = self._aggregator.run_round(number, self._plan, self._model, self._client_config())
         self._model, self._round = result.arrays, number
-        return RoundReport(number, self._evaluate(), result.reports, result.problems)
+        return RoundReport(number, self._evaluate(), result.reports, result.problems, result.updates)
 
     def close(self) -> None:
         """End the worker processes; safe to call twice."""
@@ -206,7 +211,8 @@ class Pipeline:
 
     def _client_config(self) -> dict[str, Any]:
         s = self._settings
-        return {"lr": s.learning_rate, "batch-size": s.batch_size, "momentum": s.momentum, "optimizer": s.optimizer}
+        config = {"lr": s.learning_rate, "batch-size": s.batch_size, "momentum": s.momentum, "optimizer": s.optimizer}
+        return config | ({ASKED: True} if self._spec.report_updates else {})
 
     def _run_config(self) -> dict[str, Any]:
         """Return the run's configuration under the keys that Flower's tutorials read from the Context."""

@@ -24,12 +24,14 @@ class TrainingSpec:
     """What is learnt and how updates are combined; epochs and local rounds come with each round's `Plan`.
 
     `task`: keys of `TaskSettings`. `aggregation_global`, `aggregation_local`: (Flower strategy's name, its arguments).
+    `report_updates`: whether rounds report what training did to every client's last layer.
     """
 
     seed: int
     task: Mapping[str, Any] = field(default_factory=dict)
     aggregation_global: tuple[str, Mapping[str, Any]] = ("FedAvg", {})
     aggregation_local: tuple[str, Mapping[str, Any]] = ("FedAvg", {})
+    report_updates: bool = False
 
     @property
     def settings(self) -> TaskSettings:

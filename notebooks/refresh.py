@@ -6,6 +6,7 @@ Usage: python notebooks/refresh.py [NOTEBOOK …]; all of them by default.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ import nbformat
 
 from aiotwin_nb.notebook import execute_notebook
 
+RUN_TIME = re.compile(r"-\d{8}T\d{6}Z-[0-9a-f]{4}")
 HERE = Path(__file__).resolve().parent
 
 
@@ -27,10 +29,28 @@ def refresh(path: Path) -> None:
         tags = cell.metadata.get("tags")
         cell.metadata = nbformat.NotebookNode({"tags": tags} if tags else {})
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [_timeless(o) for o in cell.outputs if o.get("name") != "stderr" and not _is_widget(o)]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.NotebookNode({"kernelspec": kernel, "language_info": {"name": "python"}})
     nbformat.write(notebook, path)
+
+
+def _is_widget(output: nbformat.NotebookNode) -> bool:
+    """Whether an output needs the kernel that made it."""
+    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+
+
+def _timeless(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """An output without the time in runs' names."""
+    return nbformat.from_dict(_without_times(output))
+
+
+def _without_times(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_times(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_times(each) for each in value]
+    return RUN_TIME.sub("", value) if isinstance(value, str) else value
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from aiotwin_nb.orchestration.events import Event, RoundFinished
+from aiotwin_nb.orchestration.events import Event, Reconfiguration, RoundFinished
 from aiotwin_nb.orchestration.journal import read_journal
 from aiotwin_nb.orchestration.ports import ClientResult
 from aiotwin_nb.orchestration.state import Rules, RunState, evolve
@@ -54,12 +55,24 @@ def _changes(state: RunState) -> dict[str, Any]:
             values["reconfiguration/change_cost"] = number(record.change_cost)
             values["reconfiguration/post_cost"] = number(record.post_cost)
             values["reconfiguration/decision"] = record.decision
+            for name, nodes in (("joined", record.joined), ("left", record.left)):
+                if nodes:
+                    values[f"reconfiguration/{name}"] = list(nodes)
         elif record.evaluation_round == state.round and record.decision != "pending":
-            values["decision/verdict"] = record.decision
-            if record.predicted_old is not None and record.predicted_new is not None:
-                values["decision/predicted_old"] = record.predicted_old
-                values["decision/predicted_new"] = record.predicted_new
+            values |= {f"decision/{name}": value for name, value in _evidence(record) if value is not None}
     return values
+
+
+def _evidence(record: Reconfiguration) -> Iterator[tuple[str, Any]]:
+    """What was decided and predicted; a fit is [a, b, first, last, horizon] of `Curve`."""
+    yield "verdict", record.decision
+    yield "revert_cost", None if record.revert_cost is None else number(record.revert_cost)
+    for which in ("old", "new"):
+        interval, curve = getattr(record, f"interval_{which}"), getattr(record, f"curve_{which}")
+        yield f"predicted_{which}", getattr(record, f"predicted_{which}")
+        yield f"interval_{which}", None if interval is None else list(interval)
+        yield f"rounds_left_{which}", getattr(record, f"rounds_left_{which}")
+        yield f"fit_{which}", None if curve is None else list(astuple(curve))
 
 
 class StateAndRows:

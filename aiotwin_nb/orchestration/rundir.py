@@ -27,7 +27,7 @@ import yaml
 
 from aiotwin_nb.errors import InvalidInput, RunLocked, did_you_mean
 from aiotwin_nb.orchestration.events import Event
-from aiotwin_nb.orchestration.files import replace_durably, write_atomic
+from aiotwin_nb.orchestration.files import is_locked, replace_durably, write_atomic
 from aiotwin_nb.orchestration.journal import disk_failure, read_journal, utc_now
 from aiotwin_nb.orchestration.state import Rules, RunState, fold
 from aiotwin_nb.scenario import Scenario, load_scenario
@@ -118,17 +118,7 @@ class RunDirectory:
 
     def is_owned(self) -> bool:
         """Whether some living process owns the run."""
-        try:
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return is_locked(self.path / "lock")
 
     def owner(self) -> dict[str, Any]:
         """Information on the process that owns or owned the run."""

@@ -16,7 +16,8 @@ from aiotwin_nb.tracking.pace import Pace
 class WandbApiSource(MetricSource):
     """The rows of `entity/project/run`; the server is asked as `Pace` allows, and only for what is new.
 
-    Between two questions, and while it waits because the server did not answer, it gives what it has.
+    Between two questions, and while it waits because the server did not answer, it gives what it has. `state`: the
+    run's, in W&B's words (running, finished, crashed, …). `problem`: why the last question had no answer.
     """
 
     _all: ClassVar[WeakSet[WandbApiSource]] = WeakSet()
@@ -26,6 +27,8 @@ class WandbApiSource(MetricSource):
         self._pace = pace or Pace()
         self._api = api
         self._all.add(self)
+        self.state = "running"
+        self.problem = ""
         self._next_step = 0
         self._rows: dict[int, dict[str, Any]] = {}
         self._unseen: list[dict[str, Any]] = []
@@ -62,11 +65,13 @@ class WandbApiSource(MetricSource):
             rows = list(run.scan_history(min_step=self._next_step)) if new else []
         except Exception as error:
             self._pace.failed()
-            raise AIoTwinError(
+            self.problem = (
                 f"could not read the run {self.path!r} from W&B ({error}); check the path (entity/project/run), "
                 f"the network, and the key (`wandb login`). W&B is asked again in {self._pace.pause:.0f} s"
-            ) from error
-        ended = run.state != "running"
+            )
+            raise AIoTwinError(self.problem) from error
+        self.state, self.problem = str(run.state), ""
+        ended = self.state != "running"
         self._pace.answered(time.monotonic() - began, news=bool(rows), ended=ended, askers=len(self._all))
         return rows
 

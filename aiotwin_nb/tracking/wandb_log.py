@@ -49,7 +49,11 @@ class LogReader:
 
     def records(self) -> Iterator[bytes]:
         """Yield what is complete; a torn or damaged end counts as not written yet and is looked at again next time."""
-        with self.path.open("rb") as file:
+        try:
+            opened = self.path.open("rb")
+        except FileNotFoundError:  # deleted meanwhile: nothing new will come
+            return
+        with opened as file:
             if not self._position:
                 self._read_header(file.read(FILE_HEADER.size))
             file.seek(self._position)
@@ -120,8 +124,9 @@ def record_class() -> Any:
 
 def row_of(record: Any) -> dict[str, Any]:
     """The row in a history record, without W&B's own `_step`, `_runtime` and `_timestamp`."""
-    items = ((item.key or ".".join(item.nested_key), item.value_json) for item in record.history.item)
-    return {key: json.loads(value) for key, value in sorted(items) if not key.startswith("_")}
+    items = sorted((item.key or ".".join(item.nested_key), item.value_json) for item in record.history.item)
+    values = json.loads(f"[{','.join(value for _, value in items)}]")  # in one go: rows are many
+    return {key: value for (key, _), value in zip(items, values, strict=True) if not key.startswith("_")}
 
 
 class Segment:

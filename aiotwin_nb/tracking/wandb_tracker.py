@@ -32,7 +32,7 @@ _KEPT_OFFLINE = ("WANDB_ENTITY", "WANDB_NOTES", "WANDB_RUN_GROUP", "WANDB_TAGS")
 _KEPT_ONLINE = (*_KEPT_OFFLINE, "WANDB_APP_URL", "WANDB_BASE_URL", "WANDB_CONFIG_DIR", "WANDB_INSECURE_DISABLE_SSL")
 
 
-def make_tracker(mode: str | None = None, project: str = "aiotwin") -> Tracker:
+def make_tracker(mode: str | None = None, project: str = "aiotwin") -> NullTracker | WandbTracker:
     """Return the tracker for a mode: auto, offline, online or off; by default what AIOTWIN_TRACKING says, else auto.
 
     `auto` is online when a W&B key is configured, else offline; WANDB_MODE=offline makes it offline and
@@ -56,6 +56,7 @@ def _automatic_mode() -> str:
 class NullTracker(Tracker):
     """W&B is off: the journal alone keeps the metrics."""
 
+    mode = "off"
     problem: str | None = None
 
     def start(self, run_id: str, directory: Path, config: Mapping[str, Any]) -> None:

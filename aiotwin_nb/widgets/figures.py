@@ -8,7 +8,6 @@ Colours are Okabe and Ito's, which stay apart for colour-blind eyes; what colour
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -19,11 +18,24 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
 
 from aiotwin_nb.continuum import Infrastructure, Node, Role, natural_sorted
 from aiotwin_nb.planning.configuration import Configuration
 from aiotwin_nb.scenario import Scenario, number
+from aiotwin_nb.widgets.futures import (
+    Future,
+    Mark,
+    Record,
+    Summary,
+    change_words,
+    chosen,
+    clip,
+    decision_words,
+    futures_of,
+    marks_of,
+)
 
 BLUE, ORANGE, GREEN, VERMILION, SKY, GREY, INK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#6B6B6B", "#1A1A1A",
@@ -32,9 +44,6 @@ PALE = {BLUE: "#D9EAF5", ORANGE: "#FCEBC8", GREEN: "#D5EFE6", GREY: "#EFEFEF"}
 SMALL, NORMAL, LARGE = 9.5, 10.5, 12.5
 _BLANK = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"}
 _BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", "#BBD9EC", BLUE, "#003E63"])
-
-Record = Mapping[str, Any]
-Summary = Mapping[str, Any]
 
 
 class Picture:
@@ -47,10 +56,15 @@ class Picture:
         self.png = png(figure, dpi)
         self.alt = alt or str(figure.get_label())
 
+    @property
+    def html(self) -> str:
+        """The picture as an HTML image that carries its data."""
+        data = base64.b64encode(self.png).decode()
+        return f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{data}">'
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
         data = base64.b64encode(self.png).decode()
-        image = f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{data}">'
-        return {"image/png": data, "text/html": image, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+        return {"image/png": data, "text/html": self.html, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
@@ -338,8 +352,8 @@ def draw_run(summary: Summary, decision: int | None = None) -> Figure:
     Of one decision (index into `reconfigurations`; by default the last that was validated) both predicted futures are
     drawn with their 80 % intervals, within 0 to 100 %.
     """
-    record = _chosen(summary, decision)
-    futures = [] if record is None else [f for which in ("old", "new") if (f := _Future.of(summary, record, which))]
+    record = chosen(summary, decision)
+    futures = [] if record is None else futures_of(summary, record)
     figure = _figure(11, 5.2, alt_text(summary))
     figure.text(0.07, 0.945, _title(summary), size=LARGE, weight="bold", color=INK, va="center")
     rounds, costs = figure.subplots(1, 2, sharey=True)
@@ -352,6 +366,24 @@ def draw_run(summary: Summary, decision: int | None = None) -> Figure:
     figure.legend(
         handles, names, loc="lower left", bbox_to_anchor=(0.06, 0.005), ncols=1 + (len(names) != 3), **_LEGEND
     )
+    return figure
+
+
+def draw_decision(summary: Summary, index: int) -> Figure:
+    """Accuracy over rounds with one reconfiguration's window, and both predicted futures with their 80 % intervals.
+
+    `index`: into `reconfigurations`. Of a record that is pending, the evidence is as it stands at its evaluation round.
+    """
+    record = summary["reconfigurations"][index]
+    futures = futures_of(summary, record)
+    figure = _figure(8.6, 3.9, f"Accuracy over rounds: {_told(record)}.")
+    axes = figure.add_axes((0.075, 0.3, 0.905, 0.665))
+    _panel(axes, summary, futures, {row["round"]: row["round"] for row in summary["history"]}, by_cost=False)
+    if record["evaluation_round"] is not None:
+        axes.axvspan(record["after_round"], record["evaluation_round"], color=PALE[ORANGE], alpha=0.6, lw=0, zorder=0)
+    axes.set_ylabel("accuracy (%)", size=NORMAL)
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="lower left", bbox_to_anchor=(0.065, 0.0), ncols=1, **_LEGEND)
     return figure
 
 
@@ -370,14 +402,6 @@ def alt_text(summary: Summary) -> str:
         *(_told(record) for record in summary["reconfigurations"]),
     ]
     return "; ".join(parts) + "."
-
-
-def change_words(record: Record) -> str:
-    """What set a reconfiguration off: `n9 joins`, `n4 leaves`, `links change`."""
-    trigger = record["trigger"]
-    words = [f"{i} joins" for i in trigger["added"]] + [f"{i} leaves" for i in trigger["removed"]]
-    words += ["links change"] * bool(trigger["links"]) + ["data changes"] * bool(trigger["data"])
-    return ", ".join(words) or "change"
 
 
 def explain(summary: Summary) -> str:
@@ -410,7 +434,7 @@ def _explain_decision(record: Record) -> str:
         or record["predicted_new"] is None
         or record["budget_left_at_evaluation"] is None
     ):
-        return f"Decision: {_words(record['decision'])}, because {record['reason']}."
+        return f"Decision: {decision_words(record['decision'])}, because {record['reason']}."
     window = record["evaluation_round"] - record["after_round"]
     return (
         f"{window} rounds later (the window W), after round {record['evaluation_round']}, the accuracy was "
@@ -418,7 +442,7 @@ def _explain_decision(record: Record) -> str:
         f"That buys {record['rounds_left_new']} rounds in the new configuration, whose trend then reaches "
         f"{_range(record, 'new')}. Going back costs {record['revert_cost']:,}; what remains buys "
         f"{record['rounds_left_old']} rounds in the old one, whose trend then reaches {_range(record, 'old')}. "
-        f"{_verdict(record)}"
+        f"{verdict_words(record)}"
     )
 
 
@@ -429,19 +453,32 @@ def _range(record: Record, which: str) -> str:
     return f"{predicted:.1f} % (80 % interval {interval[0]:.1f} to {interval[1]:.1f})"
 
 
-def _verdict(record: Record) -> str:
+def verdict_words(record: Record) -> str:
+    """Which future was predicted to be better, what was decided, and whether the intervals overlap."""
     old, new, decision = record["predicted_old"], record["predicted_new"], record["decision"]
-    if old == new:
-        cut = " (both trends run past 100 %, where they are cut)" if new == 100 else ""
-        text = f"The prediction is the same for both{cut}, and a tie keeps."
-    else:
-        text = f"The prediction is higher for the {'new' if new > old else 'old'} one."
+    text = _tie(record) or f"The prediction is higher for the {'new' if new > old else 'old'} one."
     expected = decision == ("reverted" if old > new else "kept")
-    text += f" Decision: {_words(decision)}" + ("." if expected else f", because {record['reason']}.")
+    text += f" Decision: {decision_words(decision)}" + ("." if expected else f", because {record['reason']}.")
+    return f"{text} {_overlap(record)}".strip()
+
+
+def caveats(record: Record) -> str:
+    """What makes a decision on two predictions doubtful; empty where nothing does."""
+    return f"{_tie(record)} {_overlap(record)}".strip()
+
+
+def _tie(record: Record) -> str:
+    if record["predicted_old"] != record["predicted_new"]:
+        return ""
+    cut = " (both trends run past 100 %, where they are cut)" if record["predicted_new"] == 100 else ""
+    return f"The prediction is the same for both{cut}, and a tie keeps."
+
+
+def _overlap(record: Record) -> str:
     a, b = record["interval_old"], record["interval_new"]
-    if a is not None and b is not None and a[0] <= b[1] and b[0] <= a[1]:
-        text += " The two intervals overlap, so the curves alone do not settle it."
-    return text
+    if a is None or b is None or a[0] > b[1] or b[0] > a[1]:
+        return ""
+    return "The two intervals overlap, so the curves alone do not settle it."
 
 
 def _hindsight(summary: Summary, record: Record) -> str:
@@ -454,7 +491,8 @@ def _hindsight(summary: Summary, record: Record) -> str:
 
 
 def _told(record: Record) -> str:
-    text = f"after round {record['after_round']} {change_words(record)}, {_words(record['decision'])}"
+    decision = decision_words(record["decision"]) if record["decision"] != "pending" else "as it stands"
+    text = f"after round {record['after_round']} {change_words(record)}, {decision}"
     if record["accuracy_at_evaluation"] is None:
         return text
     text += f" after round {record['evaluation_round']}"
@@ -465,10 +503,6 @@ def _told(record: Record) -> str:
     )
 
 
-def _words(decision: str) -> str:
-    return decision.replace("_", " ")
-
-
 def _title(summary: Summary) -> str:
     text = f"{summary['scenario']}, seed {summary['seed']}"
     if summary["history"]:
@@ -476,108 +510,11 @@ def _title(summary: Summary) -> str:
     return text
 
 
-def _chosen(summary: Summary, index: int | None) -> Record | None:
-    if index is not None:
-        chosen: Record = summary["reconfigurations"][index]
-        return chosen
-    validated = [r for r in summary["reconfigurations"] if r["accuracy_at_evaluation"] is not None]
-    return validated[-1] if validated else None
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """A line at the end of a round, with a word to it."""
-
-    round: int
-    text: str
-    decided: bool
-
-
-def _marks(summary: Summary) -> list[_Mark]:
-    marks = []
-    for record in summary["reconfigurations"]:
-        decided = record["accuracy_at_evaluation"] is not None
-        text = change_words(record) + ("" if decided else f": {_words(record['decision'])}")
-        marks.append(_Mark(record["after_round"], text, False))
-        if decided:
-            marks.append(_Mark(record["evaluation_round"], _words(record["decision"]), True))
-    return sorted(marks, key=lambda mark: (mark.round, mark.decided))
-
-
-@dataclass(frozen=True)
-class _Future:
-    """One predicted future: its trend by round, its end, and what its rounds cost."""
-
-    which: str
-    trend: list[tuple[int, float]]
-    predicted: float | None
-    interval: tuple[float, float] | None
-    end: int | None
-    now: int
-    paid: float
-    round_cost: float
-
-    @classmethod
-    def of(cls, summary: Summary, record: Record, which: str) -> _Future | None:
-        """The future "old" or "new" of a record; None when no trend was fitted."""
-        fit = record[f"fit_{which}"]
-        if fit is None:
-            return None
-        now = record["evaluation_round"]
-        shift = _shift(summary, fit) if which == "old" else 0
-        last = fit["horizon"] if fit["horizon"] is not None else max(summary["rounds"], now)
-        rounds = range(int(fit["first"]) - shift, min(last, 4 * max(summary["rounds"], now)) + 1)
-        return cls(
-            which=which,
-            trend=[(r, _clip(fit["a"] + fit["b"] * math.log(r + shift + 1))) for r in rounds],
-            predicted=record[f"predicted_{which}"],
-            interval=record[f"interval_{which}"],
-            end=fit["horizon"],
-            now=now,
-            paid=record["revert_cost"] or 0 if which == "old" else 0,
-            round_cost=record["round_cost_before" if which == "old" else "round_cost_after"],
-        )
-
-    def places(self, past: Mapping[int, float], by_cost: bool) -> list[float]:
-        """The trend's x: rounds, or the cost spent by then (what was spent, then what this future's rounds cost)."""
-        if not by_cost:
-            return [r for r, _ in self.trend]
-        spent = past[self.now]
-        return [
-            past[r] if r <= self.now else spent + self.paid + (r - self.now) * self.round_cost for r, _ in self.trend
-        ]
-
-    @property
-    def ends_here(self) -> bool:
-        """Whether the drawn trend goes as far as the prediction (a target may be millions of rounds away)."""
-        return self.end is not None and self.trend[-1][0] == self.end
-
-    def words(self) -> str:
-        """The legend's line."""
-        name = "new configuration" if self.which == "new" else "old configuration"
-        if self.predicted is None:
-            return f"{name}: its trend never reaches the target"
-        interval = "" if self.interval is None else f", 80 % interval {self.interval[0]:.1f} to {self.interval[1]:.1f}"
-        return f"{name}: {self.predicted:.1f} % predicted at round {self.end}{interval}"
-
-
-def _shift(summary: Summary, fit: Mapping[str, Any]) -> int:
-    """How far a fit's x is ahead of its rounds: 1 for the original's trend, which sees round r at r + 1; else 0.
-
-    The fit before a change ends with the last round of the old configuration, so at some change's round, or one later.
-    """
-    return 0 if fit["last"] in {record["after_round"] for record in summary["reconfigurations"]} else 1
-
-
-def _clip(accuracy: float) -> float:
-    return min(max(accuracy, 0.0), 100.0)
-
-
 _LANE = 7.5  # percent points below 0 for one line of marks' words, where no curve can be
 
 
 def _panel(
-    axes: Axes, summary: Summary, futures: Sequence[_Future], past: Mapping[int, float], *, by_cost: bool
+    axes: Axes, summary: Summary, futures: Sequence[Future], past: Mapping[int, float], *, by_cost: bool
 ) -> None:
     """One picture of accuracy. `past`: x of every finished round."""
     x, y = list(past.values()), [row["accuracy"] for row in summary["history"]]
@@ -585,11 +522,11 @@ def _panel(
     if by_cost and summary["budget"] is not None:
         axes.axvline(summary["budget"], color=INK, lw=2, ls=(0, (1, 1)), label=f"budget: {summary['budget']:,}")
     for future in futures:
-        _draw_future(axes, future, past, by_cost)
-    marks = _marks(summary)
+        draw_future(axes, future, past, by_cost)
+    marks = marks_of(summary)
     lanes = min(len(marks), 6)
     axes.set_xlim(0, _furthest(summary, futures, past, by_cost) * 1.03)
-    _draw_marks(axes, marks, past, lanes)
+    draw_marks(axes, marks, past, lanes)
     axes.set_ylim(-_LANE * lanes - 2 * bool(lanes), 105)
     axes.set_yticks(range(0, 101, 20))
     axes.set_xlabel("spent cost (cost units)" if by_cost else "global round", size=NORMAL)
@@ -600,7 +537,7 @@ def _panel(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _furthest(summary: Summary, futures: Sequence[_Future], past: Mapping[int, float], by_cost: bool) -> float:
+def _furthest(summary: Summary, futures: Sequence[Future], past: Mapping[int, float], by_cost: bool) -> float:
     ends = [x for future in futures for x in future.places(past, by_cost)[-1:]]
     return max([*past.values(), *ends, (summary["budget"] or 0) if by_cost else 0]) or 1
 
@@ -612,33 +549,51 @@ _LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-def _draw_future(axes: Axes, future: _Future, past: Mapping[int, float], by_cost: bool) -> None:
-    """A trend and, at its end, the predicted accuracy with its interval; an arrow head says it is beyond the scale."""
+def draw_future(axes: Axes, future: Future, past: Mapping[int, float], by_cost: bool) -> Line2D:
+    """A trend and, at its end, the predicted accuracy with its interval; an arrow head says it is beyond the scale.
+
+    `past`: x of every finished round. Returns the trend's line.
+    """
     look = dict(_LOOKS[future.which])
     colour, style, capsize = look.pop("color"), look.pop("ls"), look.pop("capsize")
     x, y = future.places(past, by_cost), [accuracy for _, accuracy in future.trend]
-    axes.plot(x, y, color=colour, ls=style, lw=1.8, label=future.words(), zorder=2)
+    (line,) = axes.plot(x, y, color=colour, ls=style, lw=1.8, label=future.words(), zorder=2)
     if future.predicted is None or not future.ends_here:
-        return
+        return line
     if future.interval is not None:
-        low, high = map(_clip, future.interval)
+        low, high = map(clip, future.interval)
         bar: dict[str, Any] = {"capsize": capsize, "capthick": 2, "lw": 2, "zorder": 4, "clip_on": False}
         axes.errorbar(x[-1], (low + high) / 2, yerr=(high - low) / 2, color=colour, **bar)
     if not 0 <= future.predicted <= 100:
         look["marker"] = "^" if future.predicted > 100 else "v"
-    axes.plot(x[-1], _clip(future.predicted), mec=colour, mew=2, zorder=5, clip_on=False, **look)
+    axes.plot(x[-1], clip(future.predicted), mec=colour, mew=2, zorder=5, clip_on=False, **look)
+    return line
 
 
-def _draw_marks(axes: Axes, marks: Sequence[_Mark], past: Mapping[int, float], lanes: int) -> None:
-    """Lines at the marked rounds, words below the zero line; a later line starts above the words of earlier ones."""
+def draw_marks(
+    axes: Axes,
+    marks: Sequence[Mark],
+    past: Mapping[int, float],
+    lanes: int,
+    *,
+    ink: str = INK,
+    paper: str = "white",
+    lane: float = _LANE,
+    size: float = SMALL,
+) -> None:
+    """Lines at the marked rounds, words below the zero line; a later line starts above the words of earlier ones.
+
+    `lane`: percent points that one line of words takes.
+    """
     for i, mark in enumerate(marks):
         x = past[min(mark.round, max(past))]
-        y = -_LANE * (lanes - i % lanes - 0.5) - 1
-        colour, style, weight = (INK, "-", "bold") if mark.decided else (ORANGE, "--", "normal")
-        axes.plot([x, x], [y - 2.5, 105], color=colour, ls=style, lw=1.5, zorder=1)
+        y = -lane * (lanes - i % lanes - 0.5) - 1
+        colour, style, weight = (ink, "-", "bold") if mark.decided else (ORANGE, "--", "normal")
+        axes.plot([x, x], [y - lane / 3, 105], color=colour, ls=style, lw=1.5, zorder=1)
         left = x > 0.65 * axes.get_xlim()[1]
-        words: dict[str, Any] = {"size": SMALL, "color": INK, "weight": weight, "va": "center", "bbox": _BLANK}
+        words: dict[str, Any] = {"size": size, "color": ink, "weight": weight, "va": "center"}
         words |= {"ha": "right" if left else "left", "xytext": (-6 if left else 6, 0), "textcoords": "offset points"}
+        words["bbox"] = {**_BLANK, "facecolor": paper}
         axes.annotate(mark.text, (x, y), **words)
     if marks:
         axes.axhline(0, color="#9A9A9A", lw=0.8)

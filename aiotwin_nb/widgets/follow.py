@@ -5,30 +5,41 @@ Looking never changes a run: a follower only reads, and any number of them may f
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from aiotwin_nb.api import LOG
-from aiotwin_nb.errors import AIoTwinError, InvalidInput
-from aiotwin_nb.orchestration.events import CommandApplied, CommandReceived, CommandRejected, Event, RunResumed
-from aiotwin_nb.orchestration.journal import JournalTail
+from aiotwin_nb.errors import InvalidInput
+from aiotwin_nb.orchestration.events import (
+    CommandApplied,
+    CommandReceived,
+    CommandRejected,
+    Event,
+    RoundFinished,
+    RunResumed,
+)
+from aiotwin_nb.orchestration.journal import Entry, JournalTail
 from aiotwin_nb.orchestration.metrics import StateAndRows
 from aiotwin_nb.orchestration.rundir import RunDirectory
 from aiotwin_nb.orchestration.state import RunState
 from aiotwin_nb.tracking import WandbLogSource
 
+logger = logging.getLogger(__name__)
+
 Status = Literal["running", "finished", "stopped", "failed", "interrupted"]
+Origin = Literal["W&B", "W&B and the journal", "the journal (W&B is off)", "the journal"]
 Row = Mapping[str, Any]
 
 POLL_SECONDS = 0.1
 ALIVE_SECONDS = 0.5  # how often it is asked whether the run's process lives
-BEHIND_SECONDS = 3.0  # a W&B log that lacks a round for so long counts as broken
+LATE_SECONDS = 1.0  # a round that W&B lacks for so long is taken from the journal; W&B needs seconds to open its log
+BEHIND_SECONDS = 10.0  # and after so long that is worth a word
 LAST_WORDS = 5
 
 
@@ -47,15 +58,17 @@ class SentCommand:
 class Snapshot:
     """What is known of a run at one moment; everything that panels draw comes from here.
 
-    `rows`: one per finished round, from W&B where it has them. `problem`: why some of them come from the journal
-    instead, or why the journal cannot be read; empty when all is well. `elapsed`: seconds that the run has been at
-    work, as its journal tells. `last_words`: the end of what its process wrote, once it has died or failed.
+    `rows`: one per finished round, from W&B where it has them; `origin`: where that was. `problem`: why some of them
+    come from the journal although W&B is on, or why the journal cannot be read; empty when all is well. `elapsed`:
+    seconds that the run has been at work, as its journal tells. `last_words`: the end of what its process wrote, once
+    it has died or failed.
     """
 
     path: Path
     state: RunState
     status: Status
     rows: tuple[Row, ...] = ()
+    origin: Origin = "W&B"
     problem: str = ""
     commands: tuple[SentCommand, ...] = ()
     elapsed: float = 0.0
@@ -79,13 +92,15 @@ class Follower:
         tell: Callable[[Snapshot], None] = lambda snapshot: None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._directory = RunDirectory.open(path)
         self._tell = tell
         self._clock = clock
         self._folded = StateAndRows(self._directory.rules())
         self._journal = JournalTail(self._directory.journal_file)
-        self._tracked = _Tracked(self._directory.path, clock)
+        off = self._directory.notes().get("tracking") == "off"
+        self._tracked = _Tracked(self._directory.path, now, off=off)
         self._commands: dict[str, SentCommand] = {}
         self._elapsed = _Elapsed()
         self._damage = ""
@@ -100,9 +115,9 @@ class Follower:
         alive = self._still_alive()  # asked first: what a dying process wrote last is read below
         events = self._read_journal()
         state = self._folded.state
-        rows, problem = self._tracked.rows(self._folded, hurry=not alive)
+        rows, origin, problem = self._tracked.rows(self._folded, hurry=not alive)
         status: Status = "interrupted" if state.status == "running" and not alive else state.status
-        seen = (status, len(rows), rows[-1:], problem, self._damage)
+        seen = (status, len(rows), rows[-1:], origin, problem, self._damage)
         if not events and seen == self._last:
             return None
         self._last = seen
@@ -111,6 +126,7 @@ class Follower:
             state=state,
             status=status,
             rows=rows,
+            origin=origin,
             problem=self._damage or problem,
             commands=tuple(self._commands.values()),
             elapsed=self._elapsed.seconds,
@@ -131,9 +147,13 @@ class Follower:
 
     def _follow(self) -> None:
         while not self._closing.is_set():
-            with suppress(OSError):  # the folder is being copied, moved or deleted: look again
+            try:
                 if (snapshot := self.look()) is not None and not self._closing.is_set():
                     self._tell(snapshot)
+            except OSError:
+                pass  # the folder is being copied, moved or deleted: look again
+            except Exception:  # one who looks on failed; the others shall go on
+                logger.exception("a new state of the run %s could not be shown", self._directory.run_id)
             self._closing.wait(POLL_SECONDS)
 
     def _still_alive(self) -> bool:
@@ -152,6 +172,7 @@ class Follower:
             return []
         for entry in entries:
             self._folded.add(entry.event)
+            self._tracked.add(entry)
             self._elapsed.add(entry.time, entry.event)
             self._note(entry.event)
         return [entry.event for entry in entries]
@@ -181,34 +202,49 @@ class Follower:
 class _Tracked:
     """A run's rows from W&B, and from the journal those that W&B lacks for too long."""
 
-    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path, now: Callable[[], datetime], *, off: bool) -> None:
         self._source = WandbLogSource(path)
-        self._clock = clock
+        self._now = now
+        self._off = off  # the run was started without W&B; it may be resumed with it
         self._rows: dict[int, Row] = {}
+        self._known: dict[int, datetime] = {}  # when the journal had a round
+        self._resumed = datetime.min.replace(tzinfo=UTC)
         self._damage = ""
-        self._behind_since: float | None = None
 
-    def rows(self, folded: StateAndRows, *, hurry: bool) -> tuple[tuple[Row, ...], str]:
-        """All rows so far, ascending, and what is wrong with W&B's; `hurry`: nobody writes any more."""
+    def add(self, entry: Entry) -> None:
+        """Take in a journal entry: what W&B should have by now, or soon."""
+        if isinstance(entry.event, RoundFinished):
+            self._known[entry.event.result.round] = datetime.fromisoformat(entry.time)
+        elif isinstance(entry.event, RunResumed):  # rounds that W&B lacks are logged again
+            self._resumed = datetime.fromisoformat(entry.time)
+
+    def rows(self, folded: StateAndRows, *, hurry: bool) -> tuple[tuple[Row, ...], Origin, str]:
+        """All rows so far, ascending, where they are from, and what is wrong; `hurry`: nobody writes any more."""
         self._read()
-        newest = folded.state.round
-        lacking = [number for number in range(newest + 1) if number not in self._rows]
-        if not lacking:
-            self._behind_since = None
-            return self._in_order({}), self._damage
-        now = self._clock()
-        self._behind_since = self._behind_since or now
-        if not (hurry or self._damage or now - self._behind_since > BEHIND_SECONDS):
-            return self._in_order({}), ""
+        lacking = [number for number in self._known if number not in self._rows]
+        late = lacking if hurry or self._damage or self._off else self._older(lacking, LATE_SECONDS)
+        if not late:
+            return self._in_order({}), "W&B", self._damage
         journal = {row["round"]: row for row in folded.rows()}
-        return self._in_order({number: journal[number] for number in lacking}), self._damage or self._why(lacking)
+        rows = self._in_order({number: journal[number] for number in late if number in journal})
+        if self._off and not self._rows:
+            return rows, "the journal (W&B is off)", ""
+        problem = self._damage
+        if not problem and (overdue := self._older(lacking, BEHIND_SECONDS)):
+            problem = self._why(overdue)
+        return rows, "W&B and the journal" if self._rows else "the journal", problem
+
+    def _older(self, rounds: Sequence[int], seconds: float) -> list[int]:
+        """Those of the rounds that the journal has had for so long."""
+        before = self._now() - timedelta(seconds=seconds)
+        return [number for number in rounds if max(self._known[number], self._resumed) <= before]
 
     def _read(self) -> None:
         if self._damage:
             return
         try:
             self._rows |= {row["round"]: row for row in self._source.poll()}
-        except (AIoTwinError, ImportError) as error:
+        except Exception as error:  # what is damaged may break anything; the journal has it all
             self._damage = f"The W&B log cannot be read ({error}); the curves come from the journal."
 
     def _in_order(self, more: Mapping[int, Row]) -> tuple[Row, ...]:
@@ -217,7 +253,7 @@ class _Tracked:
 
     def _why(self, lacking: Sequence[int]) -> str:
         if not self._rows:
-            return "There is no W&B log with rows (W&B is off, or its log is lost); the curves come from the journal."
+            return "There is no W&B log with rows (it is lost, or W&B failed); the curves come from the journal."
         where = f"round {lacking[0]}" if len(lacking) == 1 else f"{len(lacking)} rounds from round {lacking[0]} on"
         return f"The W&B log lacks {where} (it is behind, cut off or damaged there); they come from the journal."
 

@@ -6,6 +6,7 @@ A pure function that returns a matplotlib Figure: no pyplot, no global state, no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,14 +15,16 @@ from matplotlib.figure import Figure
 BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#6B6B6B", "#1A1A1A"  # Okabe and Ito's, safe for colour-blind eyes
 
 
-def draw_pareto(comparison: Mapping[str, Any], title: str = "Cost against imbalance") -> Figure:
+def draw_pareto(
+    comparison: Mapping[str, Any], title: str = "Cost against imbalance", *, size: tuple[float, float] = (8, 5)
+) -> Figure:
     """Draw what `aiotwin plan --strategies … --json` prints: one mark a strategy, the front as a line.
 
-    Strategies without a plan or without known labels are left out and named below the picture.
+    Strategies without a plan or without known labels are left out and named below the picture. `size`: inches.
     """
     rows = [row for row in comparison["strategies"] if "error" not in row and row["imbalance"] is not None]
     absent = [row["name"] for row in comparison["strategies"] if row not in rows]
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     front = sorted((row for row in rows if row["pareto"]), key=lambda row: (row["round_cost"], -row["imbalance"]))
@@ -40,8 +43,8 @@ def draw_pareto(comparison: Mapping[str, Any], title: str = "Cost against imbala
     for place, names in _names(rows).items():
         above = place not in fronts  # the front's names hang to the right of its corners, the others stand above
         axes.annotate(
-            ", ".join(names), place, xytext=(0, 9) if above else (8, 5), textcoords="offset points",
-            ha="center" if above else "left", color=INK, fontsize=9.5,
+            fill(", ".join(names), int(5.5 * size[0])), place, textcoords="offset points",
+            xytext=(0, 9) if above else (8, 5), ha="center" if above else "left", color=INK, fontsize=9.5,
         )  # fmt: skip
     axes.margins(x=0.18, y=0.14)
     axes.set(title=title, xlabel=f"cost of a round, Ψ_gr ({comparison.get('unit', 'cost units')})")

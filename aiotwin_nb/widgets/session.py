@@ -18,6 +18,9 @@ from aiotwin_nb.errors import AIoTwinError, InvalidInput
 from aiotwin_nb.orchestration.inbox import Command, check_command, parse_command, submit
 from aiotwin_nb.scenario import Scenario
 from aiotwin_nb.widgets.follow import Follower, Snapshot
+from aiotwin_nb.widgets.truth import Truth, begin_truth, read_truth
+
+TRUTH_SECONDS = 1.0  # how often it is asked how far the roads not taken are
 
 
 class Session(traitlets.HasTraits):
@@ -26,6 +29,8 @@ class Session(traitlets.HasTraits):
     `scenario`: what `start` would run; `change` edits it. `phase`: none (nothing runs), starting, or attached.
     `snapshot`: what is known of the run; set from the follower's thread, so observers must be quick and must not raise.
     `selected`: id of the node that is selected. `problem`: the last thing that went wrong and has not been mended.
+    `truth`: what is known of the run's roads not taken; `compare` runs them. `reveal`: whether panels may show the
+    futures that are predicted for a reconfiguration whose decision has not fallen; a learner may have to predict first.
     """
 
     scenario = traitlets.Instance(Scenario)
@@ -33,6 +38,8 @@ class Session(traitlets.HasTraits):
     snapshot = traitlets.Instance(Snapshot, allow_none=True)
     selected = traitlets.Unicode("")
     problem = traitlets.Unicode("")
+    truth = traitlets.Instance(Truth, args=())
+    reveal = traitlets.Bool(True)
 
     def __init__(self, scenario: api.Source, *, runs: str | Path = "runs") -> None:
         super().__init__(scenario=api.resolve(scenario, {}))
@@ -40,7 +47,9 @@ class Session(traitlets.HasTraits):
         self._run: api.Run | None = None
         self._follower: Follower | None = None
         self._starter: threading.Thread | None = None
+        self._watcher: threading.Thread | None = None
         self._arrived = threading.Condition()
+        self._when_waited: list[Callable[[], None]] = []
         self._closed = False
 
     # The draft.
@@ -85,13 +94,33 @@ class Session(traitlets.HasTraits):
         """
         return self._send(parse_command({"command": "inject", **change}))
 
+    def compare(self) -> None:
+        """Run the roads not taken of the run that has ended, in a process of its own; returns at once: see `truth`."""
+        run = self._needed_run()
+        if self.snapshot is not None and self.snapshot.live:
+            raise InvalidInput(f"{run.path.name} is running; the other branches can be run when it has ended")
+        begin_truth(run.path)
+        self._watch_truth(run)
+
     def attach(self, reference: str | Path | None = None) -> None:
-        """Follow a run that exists, by default the newest under `runs`; its scenario becomes the draft."""
+        """Follow a run that exists, by default the newest under `runs`; its scenario becomes the draft.
+
+        `reference`: its folder, or its name under `runs`.
+        """
         if reference is None:
             reference = _newest(self.runs)
+        elif (self.runs / reference / "scenario.yaml").is_file():
+            reference = self.runs / reference
         self._follow(api.attach(reference))
         self.problem = ""
         self.scenario = self._needed_run().scenario
+
+    def detach(self) -> None:
+        """Follow the run no longer; it goes on, and its scenario stays as the draft of a new one."""
+        if self._follower is not None:
+            self._follower.close()
+        self._run = self._follower = None
+        self.problem, self.snapshot, self.phase = "", None, "none"
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the run has ended and its last rows are here; raises what `Run.wait` raises."""
@@ -104,7 +133,13 @@ class Session(traitlets.HasTraits):
                 self._arrived.wait(0.5 if left is None else min(left, 0.5))
         if self._run is None:
             raise InvalidInput(self.problem or "nothing was started; call start() first")
-        self._run.wait(timeout=5)
+        for callback in self._when_waited:
+            callback()
+        self._run.wait(None if until is None else max(until - time.monotonic(), 0.1))  # its process ends a bit later
+
+    def when_waited(self, callback: Callable[[], None]) -> None:
+        """Call back before `wait` returns: what is shown by then is what a headless notebook keeps."""
+        self._when_waited.append(callback)
 
     def close(self) -> None:
         """End what this notebook has running for the lab: readers and waiters. The run goes on. Safe to call twice."""
@@ -161,8 +196,21 @@ class Session(traitlets.HasTraits):
         self._run = run
         self._follower = Follower(run.path, self._take)
         self._take(self._follower.look())
+        self._watch_truth(run)
         self.phase = "attached"
         self._follower.start()
+
+    def _watch_truth(self, run: api.Run) -> None:
+        """Take in what is known of the roads not taken, and follow while they are being run."""
+        self.truth = read_truth(run.path)
+        if self.truth.status == "running" and not (self._watcher is not None and self._watcher.is_alive()):
+            self._watcher = threading.Thread(target=self._follow_truth, name="aiotwin-truth", daemon=True)
+            self._watcher.start()
+
+    def _follow_truth(self) -> None:
+        while not self._closed and self._run is not None and self.truth.status == "running":
+            time.sleep(TRUTH_SECONDS)
+            self.truth = read_truth(self._run.path)
 
     def _take(self, snapshot: Snapshot | None) -> None:
         if snapshot is None or self._closed:

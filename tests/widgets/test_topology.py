@@ -178,7 +178,7 @@ def test_the_words_list_the_tree_with_roles_links_and_data(panels):
     assert lines[3] == "    n4: client, link to n2 costs 20 per MB, 120 samples of labels 0, 1, 2 (40 each)"
     bundle = panel._repr_mimebundle_()
     assert bundle["text/plain"] == panel.describe()
-    assert bundle["image/png"].startswith("iVBOR")
+    assert panel.picture().png.startswith(b"\x89PNG")
 
 
 def test_a_run_replaces_the_draft_and_one_may_look_back(panels, tmp_path):
