@@ -23,10 +23,11 @@ from aiotwin_nb.widgets import happenings
 from aiotwin_nb.widgets.field import Field
 from aiotwin_nb.widgets.follow import Snapshot
 from aiotwin_nb.widgets.library import ready_nodes
+from aiotwin_nb.widgets.painter import Painter, same
 from aiotwin_nb.widgets.panel import Panel
 from aiotwin_nb.widgets.session import Session
-from aiotwin_nb.widgets.worker import Worker, same
 
+PAUSE = 0.1  # seconds between two estimates
 CLASSES = 10  # labels of every built-in data set
 _SLOW = 0.25  # seconds from which on an estimate is not made anew with every round
 _OWN = "own"
@@ -91,7 +92,7 @@ class EventsPanel(Panel):
         self._filling = self._closed = False
         self._filled: dict[str, str] = {}
         self._asked = 0  # counts the form's changes, so that an estimate that comes late is dropped
-        self._worker = Worker(self._refresh, "aiotwin-events")
+        self._painter = Painter(self._refresh, pause=PAUSE, name="aiotwin-events")
         self.kind.observe(self._changed_kind, "value")
         self.fields["ready"].observe(self._fill, "value")
         for name, field in self.fields.items():
@@ -109,7 +110,7 @@ class EventsPanel(Panel):
 
     def settle(self, timeout: float = 10.0) -> bool:
         """Wait until the estimate and the list are up to date; returns whether they are (timeout in seconds)."""
-        return self._worker.settle(timeout)
+        return self._painter.settle(timeout)
 
     def describe(self) -> str:
         """What happens and happened, and what is foretold of the event in the form."""
@@ -126,7 +127,7 @@ class EventsPanel(Panel):
         self._closed = True
         self.session.unobserve(self._follow, ["scenario", "snapshot", "phase"])
         self.session.unobserve(self._selected, "selected")
-        self._worker.close()
+        self._painter.close()
         super().close()
 
     # What the form says.
@@ -232,7 +233,7 @@ class EventsPanel(Panel):
             self.said.value = ""
         self._asked += 1
         self._show_mistakes()
-        self._worker.wake()
+        self._painter.touch()
 
     def _show_mistakes(self) -> None:
         joins_client = self.kind.value == "join" and self.fields["role"].value == "client"
@@ -278,7 +279,7 @@ class EventsPanel(Panel):
         except InvalidInput as error:
             self.said.value = f'<span class="aiotwin-wrong" role="alert">{escape(str(error))}</span>'
             return None
-        self._worker.wake()
+        self._painter.touch()
         self.said.value = f'<span role="status">{escape(told)}</span>'
         return None
 
@@ -316,7 +317,7 @@ class EventsPanel(Panel):
     # Inside: what there is.
 
     def _follow(self, change: Any = None) -> None:
-        self._worker.wake()
+        self._painter.touch()
 
     def _state(self) -> RunState:
         """The state that an event meets: the run's, or that of the draft before its first round."""
@@ -372,7 +373,7 @@ class EventsPanel(Panel):
             when.value = "now"
 
     def _refresh(self) -> None:
-        """Bring list and estimate up to date; runs in the worker's thread."""
+        """Bring list and estimate up to date; runs in the painter's thread."""
         live = self.live
         self._show(self._goes_to, self._target(live))
         self._show(self.listed, happenings.as_html(self.happenings))

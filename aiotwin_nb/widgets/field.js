@@ -1,7 +1,5 @@
 // A labelled form field that can say what is wrong with its value, also to a screen reader.
 
-let fields = 0;
-
 const make = (tag, attributes = {}, ...children) => {
   const element = document.createElement(tag);
   for (const key in attributes) element.setAttribute(key, attributes[key]);
@@ -10,7 +8,7 @@ const make = (tag, attributes = {}, ...children) => {
 };
 
 function render({ model, el }) {
-  const id = `aiotwin-field-${fields++}`;
+  const id = `aiotwin-field-${Math.random().toString(36).slice(2)}`; // every widget has a copy of this module: counting would not do
   const label = make("label", { for: id });
   const error = make("div", { class: "error", id: `${id}-error`, "aria-live": "polite" });
   const hint = make("div", { class: "hint", id: `${id}-hint` });

@@ -6,8 +6,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 log = logging.getLogger(__name__)
+
+
+def same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether what is drawn is still the same: the very same objects, or equal words, numbers and tuples."""
+    return len(one) == len(other) and all(
+        a is b or (isinstance(a, str | int | tuple) and a == b) for a, b in zip(one, other, strict=True)
+    )
 
 
 class Painter:
@@ -20,7 +28,7 @@ class Painter:
     def __init__(self, work: Callable[[], object], *, pause: float, name: str) -> None:
         self._work, self._pause, self._name = work, pause, name
         self._changed = threading.Condition()
-        self._dirty = self._hurry = self._closing = False
+        self._dirty = self._hurry = self._busy = self._closing = False
         self._thread: threading.Thread | None = None
 
     def touch(self, *, hurry: bool = False) -> None:
@@ -33,6 +41,15 @@ class Painter:
                 self._thread = threading.Thread(target=self._repeat, name=self._name, daemon=True)
                 self._thread.start()
             self._changed.notify_all()
+
+    def settle(self, timeout: float = 10.0) -> bool:
+        """Wait until every change so far is worked in; returns whether it is (timeout in seconds)."""
+        if self._thread is threading.current_thread():
+            return False
+        with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._closing or not (self._dirty or self._busy), timeout)
 
     def close(self) -> None:
         """End the thread. Safe to call twice and from the thread itself."""
@@ -51,6 +68,9 @@ class Painter:
             except Exception:  # a picture that cannot be drawn must not end all later ones
                 log.exception("%s", self._name)
                 idle = False
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
             ready = began if idle else began + self._pause
 
     def _wait_until(self, ready: float) -> bool:
@@ -60,6 +80,7 @@ class Painter:
                 left = 0.0 if self._hurry else ready - time.monotonic()
                 if self._dirty and left <= 0:
                     self._dirty = self._hurry = False
+                    self._busy = True
                     return True
                 self._changed.wait(left if self._dirty else None)
         return False

@@ -7,7 +7,6 @@ const ROLES = { ga: "global aggregator", la: "local aggregator", client: "client
 const MANY = 120; // clients from which on clusters start collapsed
 const PILL = 26, TILE = { w: 36, h: 28 }, DROP = 27, NAME = 16, NOTE = 12;
 const natural = new Intl.Collator("en", { numeric: true }).compare;
-let documents = 0;
 
 const svg = (tag, attributes = {}, ...children) => {
   const element = document.createElementNS(NS, tag);
@@ -25,7 +24,7 @@ const html = (tag, attributes = {}, ...children) => {
 const write = (element, name, value) => {
   if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 };
-const number = (value) => value.toLocaleString("en");
+const number = new Intl.NumberFormat("en").format;
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 const short = (text, width) => {
   const fits = Math.max(3, Math.floor(width / 6.4));
@@ -200,7 +199,7 @@ class View {
   constructor(model, root, graph) {
     this.model = model;
     this.graph = graph;
-    this.prefix = `aiotwin-${documents++}-`;
+    this.prefix = `aiotwin-${Math.random().toString(36).slice(2)}-`; // of ids, which have to be the page's only ones
     this.items = new Map();
     this.frames = new Map();
     this.buses = new Map();
@@ -217,6 +216,7 @@ class View {
   }
 
   close() {
+    clearTimeout(this.owning);
     this.watch.disconnect();
     this.model.off("change:selected", this.onSelected);
   }
@@ -246,9 +246,10 @@ class View {
     this.table.addEventListener("toggle", () => this.fillTable());
     this.live = html("div", { class: "live", "aria-live": "polite", role: "status" });
     root.append(this.tools, this.canvas, this.legend, this.table, this.live);
-    this.svg.addEventListener("keydown", (event) => this.key(event));
-    this.svg.addEventListener("click", (event) => this.click(event));
-    this.svg.addEventListener("focusin", (event) => {
+    // On the canvas: an SVG element that listens to focus can be focused itself.
+    this.canvas.addEventListener("keydown", (event) => this.key(event));
+    this.canvas.addEventListener("click", (event) => this.click(event));
+    this.canvas.addEventListener("focusin", (event) => {
       const node = event.target.closest("[data-node]");
       if (node) this.moveTabStop(node.dataset.node);
     });
@@ -264,11 +265,9 @@ class View {
   resize() {
     const width = Math.max(480, Math.floor(this.canvas.clientWidth || 860));
     if (Math.abs(width - this.width) < 4) return;
-    const first = !this.width;
     this.width = width;
     this.svg.classList.toggle("still", true);
     this.update(true);
-    if (first) this.live.textContent = "";
     requestAnimationFrame(() => this.svg.classList.remove("still"));
   }
 
@@ -289,7 +288,6 @@ class View {
   update(anew = false) {
     if (!this.width) return;
     const { nodes, labels } = this.graph();
-    const before = this.words();
     let moved = anew;
     if (labels !== this.labels) this.relabel(labels);
     for (const node of nodes.values()) {
@@ -299,7 +297,7 @@ class View {
     }
     for (const id of [...this.items.keys()]) if (!nodes.has(id)) { this.drop(id); moved = true; }
     if (moved) this.place();
-    if (!anew) this.announce(before);
+    this.announce(anew);
     this.mark();
     if (this.table.open) this.fillTable();
   }
@@ -344,8 +342,9 @@ class View {
     if (content === item.content) return moved;
     item.content = content;
     item.group.setAttribute("class", ["node", node.role, node.standing || "member"].join(" "));
-    item.group.setAttribute("aria-label", sentence(node, this.labels));
-    item.group.replaceChildren(svg("title", {}, sentence(node, this.labels)), ...(isAggregating(node) ? this.pill(node) : this.tile(node)));
+    const words = sentence(node, this.labels);
+    item.group.setAttribute("aria-label", words);
+    item.group.replaceChildren(svg("title", {}, words), ...(isAggregating(node) ? this.pill(node) : this.tile(node)));
     if (item.at) this.hang(item);
     if (was && was.parent !== node.parent) { item.group.classList.add("moving"); setTimeout(() => item.group.classList.remove("moving"), 900); }
     return moved;
@@ -424,7 +423,8 @@ class View {
     this.order = this.inOrder();
     this.level();
     write(this.svg, "aria-label", `Topology: ${nodes.size} nodes in ${tree.clusters.length} clusters`);
-    write(this.svg, "aria-owns", this.order.map((id) => this.prefix + id).join(" "));
+    clearTimeout(this.owning); // the order for screen readers; nobody listens that fast
+    this.owning = setTimeout(() => write(this.svg, "aria-owns", this.order.map((id) => this.prefix + id).join(" ")), 100);
     if (!this.order.includes(this.focus)) this.moveTabStop(this.order[0] || "");
   }
 
@@ -631,12 +631,9 @@ class View {
 
   // In words.
 
-  words() {
-    return this.told || new Map();
-  }
-
-  announce(before) {
-    const now = new Map(), said = [];
+  // Say what has changed since the last time; `quietly`: only remember it.
+  announce(quietly) {
+    const before = this.told || new Map(), now = new Map(), said = [];
     for (const node of this.graph().nodes.values()) {
       const was = before.get(node.id), standing = node.standing || "member", parent = node.parent || "";
       now.set(node.id, { parent, standing, note: node.note });
@@ -648,7 +645,7 @@ class View {
     }
     for (const id of before.keys()) if (!now.has(id)) said.push(`${id} is gone`);
     this.told = now;
-    if (said.length) this.live.textContent = said.slice(0, 6).join("; ") + (said.length > 6 ? ` and ${said.length - 6} more changes` : "");
+    if (said.length && !quietly) this.live.textContent = said.slice(0, 6).join("; ") + (said.length > 6 ? ` and ${said.length - 6} more changes` : "");
   }
 
   fillTable() {

@@ -19,11 +19,12 @@ from aiotwin_nb.scenario.model import ChangeSpec
 from aiotwin_nb.widgets.figures import Picture, draw_topology
 from aiotwin_nb.widgets.follow import SentCommand, Snapshot
 from aiotwin_nb.widgets.nodes import ROLE_WORDS, NodeView, Shown, data_words, describe, message, of_draft, of_run
+from aiotwin_nb.widgets.painter import Painter, same
 from aiotwin_nb.widgets.panel import Panel
 from aiotwin_nb.widgets.session import Session
-from aiotwin_nb.widgets.worker import Worker, same
 
 _HERE = Path(__file__).parent
+PAUSE = 0.05  # seconds between two updates
 _PICTURE_AT_MOST = 60  # clients in a still picture, which has a row for each
 
 
@@ -69,7 +70,7 @@ class TopologyPanel(Panel):
         super().__init__(session, children=[head, self.view, self._card])
         self._planned: tuple[Scenario, Shown] | None = None
         self._drawn: tuple[Any, ...] = ()
-        self._worker = Worker(self._draw, "aiotwin-topology")
+        self._painter = Painter(self._draw, pause=PAUSE, name="aiotwin-topology")
         self._tie = traitlets.link((session, "selected"), (self.view, "selected"))
         self._closed = False
         session.observe(self._wake, ["scenario", "snapshot", "phase"])
@@ -79,7 +80,7 @@ class TopologyPanel(Panel):
 
     def settle(self, timeout: float = 10.0) -> bool:
         """Wait until everything that happened is shown; returns whether it is (timeout in seconds)."""
-        return self._worker.settle(timeout)
+        return self._painter.settle(timeout)
 
     def describe(self) -> str:
         """The tree in words."""
@@ -104,16 +105,16 @@ class TopologyPanel(Panel):
         self._tie.unlink()
         self.session.unobserve(self._wake, ["scenario", "snapshot", "phase"])
         self.session.unobserve(self._show_card, "selected")
-        self._worker.close()
+        self._painter.close()
         super().close()
 
     # Inside.
 
     def _wake(self, change: Any = None) -> None:
-        self._worker.wake()
+        self._painter.touch()
 
     def _draw(self) -> None:
-        """Show what there is now; runs in the worker's thread."""
+        """Show what there is now; runs in the painter's thread."""
         session = self.session
         snapshot, scenario = session.snapshot, session.scenario
         self._source.layout.display = "none" if snapshot is None else ""

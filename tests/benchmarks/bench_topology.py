@@ -1,7 +1,7 @@
 """What a topology update costs: `python tests/benchmarks/bench_topology.py [repeats]` prints a table beside the targets.
 
 Kernel: CPU from a run's state to the message that is sent, and its size; every update is another one of: a client moves,
-fails, leaves, comes back. Browser: the same messages in headless Chromium, CPU of script, style and layout;
+fails, leaves, comes back. Browser: the same messages in headless Chromium, the time of script, style and layout;
 left out, and said so, where Playwright or Chromium is missing. The exit code is 1 when a median misses its target.
 """
 
@@ -99,12 +99,22 @@ DRIVE = """async ([source, graph]) => {
   const root = document.getElementById("root");
   widget.render({ model, el: root });
   for (const button of root.querySelectorAll("button")) if (button.textContent === "Expand all") button.click();
-  window.update = (message) => { tell(message); root.querySelector("svg").getBoundingClientRect(); };
+  window.timed = async (messages) => {
+    const times = [];
+    for (const message of messages) {
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      const began = performance.now();
+      tell(message);
+      root.querySelector("svg").getBoundingClientRect(); // style and layout are done when this returns
+      times.push(performance.now() - began);
+    }
+    return times;
+  };
 }"""
 
 
 def browser(graph: dict[str, Any], messages: list[dict[str, Any]]) -> list[float] | str:
-    """CPU milliseconds of every update in headless Chromium, or why there are none."""
+    """Milliseconds of every update in headless Chromium, or why there are none."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -118,27 +128,9 @@ def browser(graph: dict[str, Any], messages: list[dict[str, Any]]) -> list[float
         page.set_content(PAGE.format(style=STYLE.read_text()))
         page.emulate_media(reduced_motion="reduce")  # an update is measured, not the half second of motion after it
         page.evaluate(DRIVE, [SCRIPT.read_text(), graph])
-        page.wait_for_timeout(500)
-        meter = page.context.new_cdp_session(page)
-        meter.send("Performance.enable", {"timeDomain": "threadTicks"})  # CPU time of the page's main thread
-        times = []
-        for message in messages[:WARM]:
-            page.evaluate("(message) => update(message)", message)
-        measured = messages[WARM:]
-        for message in (*[{"kind": "nothing"}] * len(measured), *measured):
-            before = _work(meter)
-            page.evaluate("(message) => update(message)", message)
-            times.append(1000 * (_work(meter) - before))
-            page.wait_for_timeout(20)
+        times = page.evaluate("timed", messages)
         opened.close()
-    idle = median(times[: len(measured)])  # what calling costs
-    return [taken - idle for taken in times[len(measured) :]]
-
-
-def _work(meter: Any) -> float:
-    """CPU seconds of the page's main thread so far."""
-    metrics = meter.send("Performance.getMetrics")["metrics"]
-    return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
+    return list(times[WARM:])
 
 
 def main(repeats: int) -> int:

@@ -17,9 +17,9 @@ from aiotwin_nb.orchestration.state import RunState
 from aiotwin_nb.orchestration.step import decide
 from aiotwin_nb.widgets.follow import SentCommand, Snapshot
 from aiotwin_nb.widgets.nodes import message, of_draft, of_run
+from aiotwin_nb.widgets.painter import Painter
 from aiotwin_nb.widgets.session import Session
 from aiotwin_nb.widgets.topology import Topology, TopologyPanel
-from aiotwin_nb.widgets.worker import Worker
 
 
 def draft(name="improvement", **overrides):
@@ -227,19 +227,19 @@ def test_a_closed_panel_leaves_no_thread(panels):
     assert not [t for t in threading.enumerate() if t.name == "aiotwin-topology" and t.is_alive()]
 
 
-def test_a_worker_never_misses_the_last_wake():
+def test_settling_waits_for_the_last_change():
     seen, value = [], [0]
 
     def work():
-        seen.append(value[0])
         time.sleep(0.02)
+        seen.append(value[0])
 
-    worker = Worker(work, "test")
+    painter = Painter(work, pause=0.2, name="test")
     for number in range(1, 20):
         value[0] = number
-        worker.wake()
+        painter.touch()
         time.sleep(0.003)
-    assert worker.settle()
-    worker.close()
+    assert painter.settle()
     assert seen[-1] == 19
-    assert len(seen) < 19
+    painter.close()
+    assert painter.settle()
