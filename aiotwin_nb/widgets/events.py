@@ -279,6 +279,7 @@ class EventsPanel(Panel):
         except InvalidInput as error:
             self.said.value = f'<span class="aiotwin-wrong" role="alert">{escape(str(error))}</span>'
             return None
+        self._filled = {name: self.fields[name].value for name in self._filled}  # used up: the next one is offered
         self._painter.touch()
         self.said.value = f'<span role="status">{escape(told)}</span>'
         return None

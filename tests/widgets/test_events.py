@@ -119,8 +119,9 @@ def test_before_a_run_events_go_into_the_draft(panel, kind, values, expected):
 
 def test_a_ready_node_can_follow_another(panel):
     for expected in ("n10", "n11"):
-        fill(panel)
+        panel.settle()
         assert panel.fields["id"].value == expected
+        fill(panel, links="n1: 150, n2: 20, n3: 30")  # as people change it
         panel.confirm.click()
     assert [node.id for event in panel.session.scenario.events for node in event.add] == ["n9", "n10", "n11"]
 
