@@ -377,6 +377,8 @@ class _Controls:
 
 def _fit(slider: widgets.FloatSlider, value: float) -> None:
     """Give a budget slider a sensible range around a value, in steps that people would choose."""
+    if slider.value == value and slider.max != 100.0:  # it may be in somebody's hand
+        return
     if slider.min <= value <= slider.max and slider.max <= 8 * value and slider.step > 1e-9 and slider.max != 100.0:
         slider.value = value
         return
