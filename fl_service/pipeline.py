@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flwr.app import ArrayRecord, Context, Message
+from flwr.app import ArrayRecord, Message
 
 from fl_service import aggregation, checkpoint
 from fl_service.client_app import make_client_app
@@ -17,7 +17,7 @@ from fl_service.grid import App, Call, InProcessGrid, Registry, no_app, one_afte
 from fl_service.hierarchy import ClientReport, GlobalAggregator, LocalAggregator
 from fl_service.records import to_arrays, to_record
 from fl_service.rng import derive_seed, seed_everything
-from fl_service.spec import ClientNode, Plan, Slots, TaskSettings, TrainingSpec
+from fl_service.spec import ClientNode, Plan, Slots, TrainingSpec
 from fl_service.tasks import Evaluation, Task, make_task
 from fl_service.workers import WorkerPool
 

@@ -9,16 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fl_service.errors import ConfigError, unknown
+from fl_service.roles import AGGREGATORS, GLOBAL_AGGREGATOR
 from fl_service.spec import TrainingSpec
 from fl_service.transport.link import Address
 from fl_service.transport.liveness import Timings
-
-GLOBAL_AGGREGATOR = "global-aggregator"
-LOCAL_AGGREGATOR = "local-aggregator"
-CLIENT = "client"
-EVALUATOR = "evaluator"
-ROLES = (GLOBAL_AGGREGATOR, LOCAL_AGGREGATOR, CLIENT, EVALUATOR)
-AGGREGATORS = (GLOBAL_AGGREGATOR, LOCAL_AGGREGATOR)
 
 
 def address_from(value: Any, where: str) -> Address:
@@ -106,9 +100,7 @@ class RoleConfig:
         if role in AGGREGATORS and self.listen is None:
             raise ConfigError(f"listen: is missing; a {role} needs HOST:PORT")
         if role != GLOBAL_AGGREGATOR and self.parent is None:
-            raise ConfigError(
-                f"parent: is missing; a {role} needs the name and address of its aggregator"
-            )
+            raise ConfigError(f"parent: is missing; a {role} needs the name and address of its aggregator")
         return self
 
     def to_json(self) -> str:

@@ -78,7 +78,9 @@ class Hub:
 
     # --- what it does -----------------------------------------------------------------------------------------------
 
-    def call(self, name: str, op: str, header: Mapping[str, Any] | None = None, content: Content = EMPTY) -> Future:
+    def call(
+        self, name: str, op: str, header: Mapping[str, Any] | None = None, content: Content = EMPTY
+    ) -> Future[Frame]:
         """Call a child; fails at once for one that is not there, and as soon as one is late."""
         with self._lock:
             peer, standing = self._peers.get(name), self._liveness.standings().get(name)

@@ -70,7 +70,8 @@ class Liveness:
     """The standing of every member that has joined.
 
     ``here``; ``away`` when its connection broke, which may be a matter of a moment; ``late`` when it was silent or away
-    for so long that nobody waits for it; ``lost``. Members stay known after they are lost, so that it is told once; `forget` drops those that are no concern any more.
+    for so long that nobody waits for it; ``lost``. Members stay known after they are lost, so that it is told once;
+    `forget` drops those that are no concern any more.
     """
 
     def __init__(self, timings: Timings) -> None:

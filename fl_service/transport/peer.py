@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor, Future, InvalidStateError
@@ -233,7 +232,7 @@ class Peer:
         except FLServiceError as error:
             self._fail(number, error)
         except Exception as error:
-            log.error("%s failed:\n%s", call.op, traceback.format_exc())  # noqa: TRY400: one record, with our prefix
+            log.exception("%s failed", call.op)
             self._fail(number, TransportError(f"{call.op} failed: {type(error).__name__}: {error}"))
         else:
             self._answer(number, parts)
@@ -282,5 +281,7 @@ def _settle(future: Future[Frame], outcome: Frame | FLServiceError) -> None:
 
 def _error(kind: str, message: str) -> FLServiceError:
     """Return an error of the kind that was raised at the other end, where it is one of ours."""
+    if kind == RestartedError.__name__:  # restarted was somebody else, further on
+        return TransportError(message)
     known = getattr(errors, kind, None)
     return known(message) if isinstance(known, type) and issubclass(known, FLServiceError) else TransportError(message)
