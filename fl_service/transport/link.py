@@ -81,7 +81,7 @@ class Link:
         self.down_since: float | None = time.monotonic()
         self.problem = ""
         self._credentials, self._timings, self._limit = credentials, timings, max_message_mb
-        self._operations, self._facts, self._on_drop = operations or {}, facts, on_drop
+        self._operations, self._facts, self._on_drop = {} if operations is None else operations, facts, on_drop
         self._home, self._refuge, self._beat, self._joined = parent, refuge, beat, joined
         self._peers: dict[str, Peer] = {}
         self._current: _Connection | None = None

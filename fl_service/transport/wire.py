@@ -106,6 +106,8 @@ class _Pieces:
 
     def take(self, size: int) -> bytes:
         """Return the next bytes; raises ValueError where there are not so many."""
+        if size < 0:
+            raise ValueError(f"{size} bytes")
         found: list[memoryview | bytes] = []
         while size > 0:
             if self._at >= len(self._pieces):
