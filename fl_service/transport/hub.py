@@ -86,8 +86,8 @@ class Hub:
             peer, standing = self._peers.get(name), self._liveness.standings().get(name)
             if peer is None or standing not in ("here", "away"):
                 refused: Future[Frame] = Future()
-                why = self._reasons.get(name, "") if standing else "it is not connected"
-                refused.set_exception(TransportError(f"{name} cannot be asked to {op}: {why}"))
+                why = f"it is {standing}: {self._reasons.get(name)}" if standing else "it is not connected"
+                refused.set_exception(TransportError(f"{name} was not asked: {why}"))
                 return refused
         return peer.call(op, header, content)
 
@@ -245,7 +245,7 @@ class Hub:
                 self._reasons[t.member] = t.reason
                 peer = self._peers.get(t.member)
                 if peer is not None and t.standing in ("late", "lost"):
-                    peer.fail_pending(TransportError(f"it did not reply in time: {t.reason}"))
+                    peer.fail_pending(TransportError(f"it did not reply: {t.reason}"))
                 if peer is not None and t.standing == "lost" and peer.stream is not None:
                     peer.stream.close()
             self._notify(told)
