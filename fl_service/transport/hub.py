@@ -24,6 +24,7 @@ log = logging.getLogger("fl_service")
 _MAX_CHILDREN = 512
 _HELLO_SECONDS = 10.0
 _TICK = 0.2  # seconds
+_ASLEEP = 1.0  # seconds by which a tick is late that make us doubt ourselves rather than others
 
 
 class Hub:
@@ -214,9 +215,10 @@ class Hub:
 
     def _watch(self) -> None:
         """Send heartbeats and notice those that do not come; this thread does nothing else."""
-        beat_at = 0.0
+        beat_at, last = 0.0, time.monotonic()
         while not self._ended.wait(_TICK):
             now = time.monotonic()
+            asleep, last = now - last - _TICK, now
             peers = list(self._peers.values())
             if now >= beat_at:
                 beat_at = now + self._timings.beat
@@ -225,6 +227,8 @@ class Hub:
                         peer.stream.beat()
             transitions: list[Transition] = []
             with self._lock:
+                if asleep > _ASLEEP:
+                    self._liveness.excuse(asleep)
                 for peer in peers:
                     if peer.stream is not None and peer.name != ORCHESTRATOR:
                         transitions += self._liveness.heard(peer.name, peer.stream.heard)
