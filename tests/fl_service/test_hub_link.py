@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 import grpc
@@ -141,7 +142,12 @@ def refused(world, hub, words, **options):
 
 
 def test_another_runs_certificate_is_refused(world):
-    refused(world, world.hub(), ["CERTIFICATE_VERIFY_FAILED", "handshake", "certificate"], credentials=Authority("b").issue("n5"))
+    refused(
+        world,
+        world.hub(),
+        ["CERTIFICATE_VERIFY_FAILED", "handshake", "certificate"],
+        credentials=Authority("b").issue("n5"),
+    )
 
 
 def test_an_own_certificate_by_another_authority_is_refused_by_the_parent(world):
@@ -244,10 +250,8 @@ class Relay:
 
     def _shut(self, *sockets):
         for one in sockets:
-            try:
+            with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             one.close()
 
     def cut(self):
@@ -298,12 +302,14 @@ def test_calls_to_a_process_that_was_replaced_fail_at_once(world):
 
 def test_silent_is_late_then_back_and_its_late_answer_is_dropped(world, monkeypatch):
     hub, gate = world.hub(), threading.Event()
-    link = world.link(at(hub), operations={"wait": lambda call: gate.wait(5) and Reply({"round": call.header["round"]})})
+    link = world.link(
+        at(hub), operations={"wait": lambda call: gate.wait(5) and Reply({"round": call.header["round"]})}
+    )
     joined(hub)
     stream = link._current.stream
     monkeypatch.setattr(stream, "beat", lambda: None)  # frozen: no heartbeat, but the connection stands
     first = hub.call("n5", "wait", {"round": 1})
-    with pytest.raises(TransportError, match="did not reply: no heartbeat for 0.5 s"):
+    with pytest.raises(TransportError, match=r"did not reply: no heartbeat for 0\.5 s"):
         answer(first, 3, "x")
     assert world.standings() == ["here", "late"]
     monkeypatch.undo()
