@@ -74,10 +74,10 @@ def superlink_rounds(nodes: int, size: int, rounds: int, limit: float) -> tuple[
         (app / "bench/client.py").write_text(_CLIENT)
         server = _SERVER.format(ticks=str(ticks), nodes=nodes, size=size, rounds=rounds)
         (app / "bench/server.py").write_text(server)
-        control, fleet = _port(), _port()
+        port = _port()  # of all its APIs
         (folder / "home").mkdir()
         config = (
-            f'[superlink]\ndefault = "bench"\n[superlink.bench]\naddress = "127.0.0.1:{control}"\ninsecure = true\n'
+            f'[superlink]\ndefault = "bench"\n[superlink.bench]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
         )
         (folder / "home/config.toml").write_text(config)
         environment = {
@@ -95,11 +95,10 @@ def superlink_rounds(nodes: int, size: int, rounds: int, limit: float) -> tuple[
                 command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
 
-        link = [f"--fleet-api-address=127.0.0.1:{fleet}", f"--control-api-address=127.0.0.1:{control}"]
-        running = [begin("flower-superlink", "--insecure", *link, f"--port={_port()}")]
+        running = [begin("flower-superlink", "--insecure", f"--port={port}")]
         time.sleep(5)
         for _ in range(nodes):
-            node = ["--insecure", f"--superlink=127.0.0.1:{fleet}", f"--port={_port()}"]
+            node = ["--insecure", f"--superlink=127.0.0.1:{port}", f"--port={_port()}"]
             running.append(begin("flower-supernode", *node))
         time.sleep(5)
         running.append(begin("flwr", "run", str(app), "bench"))
@@ -108,10 +107,14 @@ def superlink_rounds(nodes: int, size: int, rounds: int, limit: float) -> tuple[
             time.sleep(0.2)
         waited = time.time() - began
         for process in running:
+            process.terminate()  # in order, so that they end what they started in sessions of their own
+        with suppress(subprocess.TimeoutExpired):
+            running[0].wait(10)
+        for process in running:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         times = [float(line) for line in ticks.read_text().split()] if ticks.exists() else []
         log.close()
-        lines = [line for line in (folder / "log").read_text(errors="replace").splitlines() if "rror" in line]
+        lines = [line for line in (folder / "log").read_text(errors="replace").splitlines() if "Error" in line]
         return [b - a for a, b in pairwise(times)], waited, (lines or [""])[-1].strip()[:160]
