@@ -92,7 +92,7 @@ def run_tier(
     aggregation.forget_sent(strategy)
     messages = list(strategy.configure_train(step, arrays, ConfigRecord(dict(config)), grid))
     _check_all_asked(strategy, messages, members, grid)
-    sent = to_arrays(arrays)
+    sent = to_arrays(arrays, copy=False)
     replies = {grid.name_of(reply.metadata.src_node_id): reply for reply in grid.send_and_receive(messages)}
     metrics: dict[str, dict[str, Any]] = {}
     problems = {name: "it did not reply in time" for name in members if name not in replies}
@@ -134,7 +134,7 @@ def _inspect(reply: Message, sent: Mapping[str, np.ndarray]) -> dict[str, Any]:
     loss = training_loss(metrics)
     if any(key in metrics for key in LOSS_KEYS) and not math.isfinite(loss):
         raise FLServiceError(f"its training loss is {loss}: it diverged; try a smaller learning rate")
-    arrays = to_arrays(records[0])
+    arrays = to_arrays(records[0], copy=False)
     _check_fits(arrays, sent)
     if "update_norm" not in metrics and "report" not in reply.content.config_records:
         metrics["update_norm"] = _distance(arrays, sent)
@@ -163,7 +163,7 @@ def _aggregate(strategy: Strategy, step: int, replies: list[Message], sent: Mapp
     if arrays is None:
         fewest = aggregation.fewest_updates(strategy)
         raise StrategyError(f"{name} needs at least {fewest} updates to aggregate, it got {count}")
-    new = {key: _as_type(array, sent[key].dtype) for key, array in to_arrays(arrays).items()}
+    new = {key: _as_type(array, sent[key].dtype) for key, array in to_arrays(arrays, copy=False).items()}
     if not all(np.isfinite(array).all() for array in new.values()):
         raise StrategyError(f"the model that {name} made of {count} updates is not finite: it was not used")
     return to_record({key: new[key] for key in sent})

@@ -117,6 +117,7 @@ class GlobalAggregatorProcess:
             config.timings,
             notify=self._noticed,
             operations=self._operations,
+            beat=self._readiness,
             max_message_mb=config.max_message_mb,
         )
 
@@ -129,14 +130,13 @@ class GlobalAggregatorProcess:
         self._strategy = aggregation.of_tier(self._spec, "global")
 
     def start(self) -> None:
-        """The hub listens already."""
+        """The hub listens already, and its heartbeats show that this process is ready."""
         self._noticed([])
-        self._readiness(True)
 
     def close(self) -> None:
         """Let everybody go."""
-        self._readiness(False)
         self.hub.close()
+        self._readiness(False)
 
     def _operations(self, caller: str) -> Operations:
         if caller == ORCHESTRATOR:
