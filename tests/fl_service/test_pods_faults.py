@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -319,3 +321,27 @@ def test_a_model_of_100_mb_passes_and_too_long_an_update_is_named(run, tmp_path)
     assert "c2" in report.problems
     assert "112.0 MB is longer than the allowed 110 MB" in report.problems["c2"]
     assert report.evaluation.accuracy > 0
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    script = (
+        "import os, signal, sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import pods\n"
+        "plan = pods.Plan('ga', (), 1, 1)\n"
+        "cluster = pods.plain_cluster(Path(sys.argv[2]), plan)\n"
+        "print(cluster.pid('ga'), cluster.pid('@evaluator'), flush=True)\n"
+        "pods.until(lambda: cluster.ready('@evaluator'), 60)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=100)
+    assert done.returncode == -signal.SIGKILL
+    pids = [int(word) for word in done.stdout.split()]
+    assert len(pids) == 2
+    until(lambda: not any(map(alive, pids)), 10, "their end")
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
