@@ -26,8 +26,8 @@ from fl_service import aggregation
 from fl_service.errors import FLServiceError, StrategyError
 from fl_service.grid import MemberGrid
 from fl_service.records import to_arrays, to_record
-from fl_service.spec import Plan
-from fl_service.updates import ASKED, last_layer_change
+from fl_service.spec import REPORT_UPDATES, Plan
+from fl_service.updates import last_layer_change
 
 SAMPLES = "num-examples"
 LOSS_KEYS = ("train_loss", "train-loss", "loss")
@@ -95,7 +95,7 @@ def run_tier(
     aggregation.forget_sent(strategy)
     messages = list(strategy.configure_train(step, arrays, ConfigRecord(dict(config)), grid))
     _check_all_asked(strategy, messages, members, grid)
-    sent = to_arrays(arrays)
+    sent = to_arrays(arrays, copy=False)
     replies = {grid.name_of(reply.metadata.src_node_id): reply for reply in grid.send_and_receive(messages)}
     metrics: dict[str, dict[str, Any]] = {}
     problems = {name: "it did not reply in time" for name in members if name not in replies}
@@ -107,7 +107,7 @@ def run_tier(
         problems |= _nested_problems(reply)
     # Taken before the strategy sees the replies: some strategies take them apart.
     reports = tuple(r for name in metrics for r in _reports(replies[name], name, grid.owner, config, metrics[name]))
-    updates = _updates({name: replies[name] for name in metrics}, sent) if config.get(ASKED) else {}
+    updates = _updates({name: replies[name] for name in metrics}, sent) if config.get(REPORT_UPDATES) else {}
     outcome = Outcome(None, metrics, reports, problems, updates)
     if not metrics:
         return outcome
@@ -124,7 +124,7 @@ def _check_all_asked(strategy: Strategy, messages: list[Message], members: Seque
 
 
 def _inspect(reply: Message, sent: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return a reply's metrics, with its update norm; raises FLServiceError for a reply that cannot be used."""
+    """Return a reply's metrics, with a client's update norm; raises FLServiceError for one that cannot be used."""
     if reply.has_error():
         raise FLServiceError(reply.error.reason)
     records = list(reply.content.array_records.values())
@@ -138,15 +138,21 @@ def _inspect(reply: Message, sent: Mapping[str, np.ndarray]) -> dict[str, Any]:
     loss = training_loss(metrics)
     if any(key in metrics for key in LOSS_KEYS) and not math.isfinite(loss):
         raise FLServiceError(f"its training loss is {loss}: it diverged; try a smaller learning rate")
-    norm = _distance(to_arrays(records[0]), sent)
-    return {"update_norm": norm, **metrics}
+    arrays = to_arrays(records[0], copy=False)
+    _check_fits(arrays, sent)
+    if "update_norm" not in metrics and "report" not in reply.content.config_records:
+        metrics["update_norm"] = _distance(arrays, sent)
+    return metrics
 
 
-def _distance(arrays: Mapping[str, np.ndarray], sent: Mapping[str, np.ndarray]) -> float:
+def _check_fits(arrays: Mapping[str, np.ndarray], sent: Mapping[str, np.ndarray]) -> None:
     if arrays.keys() != sent.keys() or any(arrays[key].shape != sent[key].shape for key in sent):
         raise FLServiceError("its arrays have other names or shapes than the model it was sent")
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise FLServiceError("its arrays are not finite (NaN or infinite): it diverged; try a smaller learning rate")
+
+
+def _distance(arrays: Mapping[str, np.ndarray], sent: Mapping[str, np.ndarray]) -> float:
     with np.errstate(over="ignore"):
         return math.sqrt(sum(float(np.square(arrays[key] - sent[key], dtype=np.float64).sum()) for key in sent))
 
@@ -161,7 +167,7 @@ def _aggregate(strategy: Strategy, step: int, replies: list[Message], sent: Mapp
     if arrays is None:
         fewest = aggregation.fewest_updates(strategy)
         raise StrategyError(f"{name} needs at least {fewest} updates to aggregate, it got {count}")
-    new = {key: _as_type(array, sent[key].dtype) for key, array in to_arrays(arrays).items()}
+    new = {key: _as_type(array, sent[key].dtype) for key, array in to_arrays(arrays, copy=False).items()}
     if not all(np.isfinite(array).all() for array in new.values()):
         raise StrategyError(f"the model that {name} made of {count} updates is not finite: it was not used")
     return to_record({key: new[key] for key in sent})

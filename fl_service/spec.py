@@ -16,6 +16,7 @@ PARTITION_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "dirichlet": ("alpha",),
     "shards": ("shards_per_client",),
 }
+REPORT_UPDATES = "report-updates"  # key in a round's config: whether updates are to be reported
 NOISE_KINDS = ("none", "shift", "random")
 
 
@@ -37,6 +38,24 @@ class TrainingSpec:
     def settings(self) -> TaskSettings:
         """The task's settings, checked; raises TaskError."""
         return TaskSettings.of(self.task)
+
+    @property
+    def client_config(self) -> dict[str, Any]:
+        """What clients are told with every round."""
+        s = self.settings
+        config = {"lr": s.learning_rate, "batch-size": s.batch_size, "momentum": s.momentum, "optimizer": s.optimizer}
+        return config | ({REPORT_UPDATES: True} if self.report_updates else {})
+
+    @property
+    def run_config(self) -> dict[str, Any]:
+        """The run's configuration under the keys that Flower's tutorials read from the Context."""
+        s = self.settings
+        return {
+            "seed": self.seed,
+            "learning-rate": s.learning_rate,
+            "lr": s.learning_rate,
+            "batch-size": s.batch_size,
+        }
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-ASKED = "report-updates"  # key in a round's config: whether updates are to be reported
 MOST = 1024  # numbers in a reported update; a journal should not grow with the model
 
 
