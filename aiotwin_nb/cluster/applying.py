@@ -1,0 +1,131 @@
+"""Server-side apply: say what should be there, once or many times; the same twice changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiotwin_nb.cluster.connection import Connection
+
+Manifest = Mapping[str, Any]
+MANAGER = "aiotwin"
+# Where objects of a kind live. Only kinds and versions that Kubernetes 1.20 and current K3s both serve.
+_PATHS = {
+    ("v1", "Namespace"): "/api/v1/namespaces",
+    ("v1", "ConfigMap"): "/api/v1/namespaces/{namespace}/configmaps",
+    ("v1", "Secret"): "/api/v1/namespaces/{namespace}/secrets",
+    ("v1", "Service"): "/api/v1/namespaces/{namespace}/services",
+    ("v1", "ServiceAccount"): "/api/v1/namespaces/{namespace}/serviceaccounts",
+    ("v1", "ResourceQuota"): "/api/v1/namespaces/{namespace}/resourcequotas",
+    ("v1", "Node"): "/api/v1/nodes",
+    ("apps/v1", "Deployment"): "/apis/apps/v1/namespaces/{namespace}/deployments",
+    ("apps/v1", "DaemonSet"): "/apis/apps/v1/namespaces/{namespace}/daemonsets",
+    ("rbac.authorization.k8s.io/v1", "Role"): "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles",
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): (
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings"
+    ),
+    ("networking.k8s.io/v1", "NetworkPolicy"): "/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
+}
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One object that was applied: its kind and name, what happened (created, changed, unchanged), and itself."""
+
+    kind: str
+    name: str
+    outcome: str
+    object: Mapping[str, Any]
+
+
+def apply_all(connection: Connection, manifests: Iterable[Manifest], *, dry_run: bool = False) -> list[Applied]:
+    """Apply objects in order; raises AIoTwinError naming the object that is refused."""
+    return [apply_one(connection, manifest, dry_run=dry_run) for manifest in manifests]
+
+
+def apply_one(connection: Connection, manifest: Manifest, *, dry_run: bool = False) -> Applied:
+    """Make one object be what the manifest says; fields that others own are left alone."""
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    path = f"{_collection(connection, manifest)}/{name}"
+    before = read(connection, manifest)
+    query = [("fieldManager", MANAGER), ("force", "true"), *([("dryRun", "All")] if dry_run else [])]
+    with connection.asking(f"applying {kind} {name}"):
+        after = _call(connection, "PATCH", path, query, manifest, "application/apply-patch+yaml")
+    if before is None:
+        return Applied(kind, name, "created", after)
+    same = before["metadata"].get("resourceVersion") == after["metadata"].get("resourceVersion")
+    return Applied(kind, name, "unchanged" if same else "changed", after)
+
+
+def read(connection: Connection, manifest: Manifest) -> dict[str, Any] | None:
+    """The object of a manifest's kind and name as the cluster has it; None when there is none."""
+    from kubernetes.client import ApiException
+
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    with connection.asking(f"reading {kind} {name}"):
+        try:
+            return _call(connection, "GET", f"{_collection(connection, manifest)}/{name}", [])
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+
+
+def delete(connection: Connection, manifest: Manifest, *, grace_seconds: int | None = None) -> bool:
+    """Delete the object and, in the background, what it owns; returns whether it was there."""
+    from kubernetes.client import ApiException
+
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    options: dict[str, Any] = {"propagationPolicy": "Background"}
+    if grace_seconds is not None:
+        options["gracePeriodSeconds"] = grace_seconds
+    with connection.asking(f"deleting {kind} {name}"):
+        try:
+            _call(connection, "DELETE", f"{_collection(connection, manifest)}/{name}", [], options)
+        except ApiException as error:
+            if error.status == 404:
+                return False
+            raise
+    return True
+
+
+def owned_by(owner: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
+    """The manifest with an owner: deleting the owner (an applied object) deletes this object too."""
+    reference = {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+    }
+    return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [reference]}}
+
+
+def _collection(connection: Connection, manifest: Manifest) -> str:
+    path = _PATHS[manifest["apiVersion"], manifest["kind"]]
+    return path.format(namespace=manifest["metadata"].get("namespace", connection.namespace))
+
+
+def _call(
+    connection: Connection,
+    method: str,
+    path: str,
+    query: list[tuple[str, str]],
+    body: Any = None,
+    content_type: str = "application/json",
+) -> dict[str, Any]:
+    import json
+
+    answer = connection.api.call_api(
+        path,
+        method,
+        query_params=query,
+        header_params={"Content-Type": content_type, "Accept": "application/json"},
+        body=body,
+        auth_settings=["BearerToken"],
+        _preload_content=False,
+        _return_http_data_only=True,
+        _request_timeout=(5, 30),
+    )
+    found: dict[str, Any] = json.loads(answer.data)
+    return found

@@ -1,0 +1,169 @@
+"""List, then watch: the cluster's nodes as they come, go and change, without polling.
+
+The API server closes watches after a while, forgets old versions (410) and may be away for a minute; the watch goes on
+where it was, or lists again, with growing pauses.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiotwin_nb.cluster.connection import Connection
+
+Object = Mapping[str, Any]
+GONE = 410
+WATCH_SECONDS = 300  # the server closes a watch after this time; a new one continues where it was
+SILENCE_SECONDS = 330  # a connection that says nothing for longer is dead, whatever TCP thinks
+
+
+@dataclass
+class BackOff:
+    """Pauses that grow from `first` to `most` seconds, drawn at random up to there (full jitter)."""
+
+    first: float = 0.2
+    most: float = 15.0
+    draw: Callable[[], float] = random.random
+    _next: float = field(default=0.0, init=False)
+
+    def pause(self) -> float:
+        """Seconds to wait before the next try."""
+        self._next = min(self._next * 2, self.most) if self._next else self.first
+        return self._next * (0.5 + 0.5 * self.draw())
+
+    def reset(self) -> None:
+        """All is well again."""
+        self._next = 0.0
+
+
+class Expired(Exception):  # noqa: N818  (no error of ours: a turn of the protocol)
+    """The server no longer knows the version that was asked for (410): list again."""
+
+
+class NodeWatch:
+    """Calls `tell` with {name: node object} after the list and after every change, from a thread of its own.
+
+    `fresh`: when the server last said something (monotonic seconds); `problem`: why nothing new comes, if so.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        tell: Callable[[Mapping[str, Object]], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        back_off: BackOff | None = None,
+    ) -> None:
+        self._connection = connection
+        self._tell = tell
+        self._clock = clock
+        self._back_off = back_off or BackOff()
+        self._stop = threading.Event()
+        self._objects: dict[str, Object] = {}
+        self._response: Any = None
+        self.fresh = clock()
+        self.problem = ""
+        self._thread = threading.Thread(target=self._follow, name="node-watch", daemon=True)
+
+    def start(self) -> NodeWatch:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """End the watch; safe to call twice."""
+        self._stop.set()
+        if (response := self._response) is not None:
+            response.close()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout=2)
+
+    @property
+    def stale_seconds(self) -> float:
+        """Seconds since the server last said something."""
+        return self._clock() - self.fresh
+
+    def _follow(self) -> None:
+        version = ""
+        while not self._stop.is_set():
+            try:
+                version = version or self._list()
+                for version in self._watch(version):
+                    self._heard()
+                self._heard()  # closed in good order after its time
+            except Expired:
+                version = ""
+            except Exception as error:  # whatever the library or the network raises: say so, wait, try again
+                if self._stop.is_set():
+                    return
+                self.problem = f"{type(error).__name__}: {error}".splitlines()[0]
+                self._stop.wait(self._back_off.pause())
+
+    def _heard(self) -> None:
+        self.fresh, self.problem = self._clock(), ""
+        self._back_off.reset()
+
+    def _list(self) -> str:
+        answer = self._get(_request_timeout=(5, 30))
+        body = json.loads(answer.data)
+        self._objects = {item["metadata"]["name"]: item for item in body["items"]}
+        self._heard()
+        self._tell(dict(self._objects))
+        return str(body["metadata"]["resourceVersion"])
+
+    def _watch(self, version: str) -> Iterator[str]:
+        """Yield the version after every event of one watch."""
+        self._response = self._get(
+            watch=True,
+            resource_version=version,
+            allow_watch_bookmarks=True,
+            timeout_seconds=WATCH_SECONDS,
+            _request_timeout=(5, SILENCE_SECONDS),
+        )
+        try:
+            for line in _lines(self._response):
+                if self._stop.is_set():
+                    return
+                event = json.loads(line)
+                self._take(event)
+                yield str(event["object"]["metadata"]["resourceVersion"])
+        finally:
+            self._response.release_conn()
+            self._response = None
+
+    def _take(self, event: Object) -> None:
+        kind, item = event["type"], event["object"]
+        if kind == "ERROR":
+            if item.get("code") == GONE:
+                raise Expired
+            raise RuntimeError(f"the watch ended with: {item.get('message')}")
+        if kind == "BOOKMARK":
+            return
+        name = item["metadata"]["name"]
+        if kind == "DELETED":
+            self._objects.pop(name, None)
+        else:
+            self._objects[name] = item
+        self._tell(dict(self._objects))
+
+    def _get(self, **query: Any) -> Any:
+        from kubernetes.client import ApiException
+
+        try:
+            return self._connection.core.list_node(_preload_content=False, **query)
+        except ApiException as error:
+            if error.status == GONE:
+                raise Expired from None
+            raise
+
+
+def _lines(response: Any) -> Iterator[bytes]:
+    rest = b""
+    for chunk in response.stream(amt=None, decode_content=False):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line for line in lines if line.strip())
