@@ -49,9 +49,9 @@ def apply_one(connection: Connection, manifest: Manifest, *, dry_run: bool = Fal
     kind, name = manifest["kind"], manifest["metadata"]["name"]
     path = f"{_collection(connection, manifest)}/{name}"
     before = read(connection, manifest)
-    query = [("fieldManager", MANAGER), ("force", "true"), *([("dryRun", "All")] if dry_run else [])]
+    query = {"fieldManager": MANAGER, "force": "true", **({"dryRun": "All"} if dry_run else {})}
     with connection.asking(f"applying {kind} {name}"):
-        after = _call(connection, "PATCH", path, query, manifest, "application/apply-patch+yaml")
+        after = connection.request("PATCH", path, query, manifest, "application/apply-patch+yaml")
     if before is None:
         return Applied(kind, name, "created", after)
     same = before["metadata"].get("resourceVersion") == after["metadata"].get("resourceVersion")
@@ -65,7 +65,7 @@ def read(connection: Connection, manifest: Manifest) -> dict[str, Any] | None:
     kind, name = manifest["kind"], manifest["metadata"]["name"]
     with connection.asking(f"reading {kind} {name}"):
         try:
-            return _call(connection, "GET", f"{_collection(connection, manifest)}/{name}", [])
+            return connection.request("GET", f"{_collection(connection, manifest)}/{name}")
         except ApiException as error:
             if error.status == 404:
                 return None
@@ -82,7 +82,7 @@ def delete(connection: Connection, manifest: Manifest, *, grace_seconds: int | N
         options["gracePeriodSeconds"] = grace_seconds
     with connection.asking(f"deleting {kind} {name}"):
         try:
-            _call(connection, "DELETE", f"{_collection(connection, manifest)}/{name}", [], options)
+            connection.request("DELETE", f"{_collection(connection, manifest)}/{name}", None, options)
         except ApiException as error:
             if error.status == 404:
                 return False
@@ -104,28 +104,3 @@ def owned_by(owner: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
 def _collection(connection: Connection, manifest: Manifest) -> str:
     path = _PATHS[manifest["apiVersion"], manifest["kind"]]
     return path.format(namespace=manifest["metadata"].get("namespace", connection.namespace))
-
-
-def _call(
-    connection: Connection,
-    method: str,
-    path: str,
-    query: list[tuple[str, str]],
-    body: Any = None,
-    content_type: str = "application/json",
-) -> dict[str, Any]:
-    import json
-
-    answer = connection.api.call_api(
-        path,
-        method,
-        query_params=query,
-        header_params={"Content-Type": content_type, "Accept": "application/json"},
-        body=body,
-        auth_settings=["BearerToken"],
-        _preload_content=False,
-        _return_http_data_only=True,
-        _request_timeout=(5, 30),
-    )
-    found: dict[str, Any] = json.loads(answer.data)
-    return found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,21 +68,56 @@ def contexts(kubeconfig: Path) -> tuple[list[Context], str]:
 class Connection:
     """An API client for one context and namespace.
 
-    `core`, `apps`, `auth` … are the Kubernetes client's API classes; errors of calls made inside `asking` are raised
-    as ours.
+    Requests raise the client library's ApiException (`status`: HTTP); inside `asking` they are raised as ours.
     """
 
     def __init__(self, api: client.ApiClient, context: Context, namespace: str) -> None:
-        from kubernetes import client
-
         self.api = api
         self.context = context
         self.namespace = namespace
-        self.core = client.CoreV1Api(api)
-        self.apps = client.AppsV1Api(api)
-        self.rbac = client.RbacAuthorizationV1Api(api)
-        self.auth = client.AuthorizationV1Api(api)
-        self.versions = client.VersionApi(api)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        timeout: tuple[float, float] = TIMEOUT,
+    ) -> dict[str, Any]:
+        """Ask the API server and return its JSON answer."""
+        response = self._send(method, path, query or {}, body, content_type, timeout)
+        answer: dict[str, Any] = json.loads(response.read())
+        return answer
+
+    def stream(self, path: str, query: Mapping[str, str], silence: float) -> Any:
+        """Open a long answer (a watch, a log): an urllib3 response; it breaks after `silence` seconds without a byte."""
+        return self._send("GET", path, query, None, "application/json", (TIMEOUT[0], silence)).response
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Any,
+        content_type: str,
+        timeout: tuple[float, float],
+    ) -> Any:
+        from kubernetes.client import ApiException
+
+        parameters = self.api.param_serialize(
+            method,
+            path,
+            query_params=list(query.items()),
+            header_params={"Content-Type": content_type, "Accept": "application/json"},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        response = self.api.call_api(*parameters, _request_timeout=timeout)
+        if not 200 <= response.status <= 299:
+            response.read()
+            raise ApiException.from_response(http_resp=response, body=None, data=None)
+        return response
 
     @classmethod
     def open(
@@ -148,8 +184,6 @@ def choose_context(kubeconfig: Path | None, name: str | None) -> Context:
 
 def refusal(error: Any) -> str:
     """Why the API server refused, in one line; its answers are JSON, or plain text where it knows no such API."""
-    import json
-
     try:
         message = str(json.loads(error.body)["message"])
     except (ValueError, KeyError, TypeError):

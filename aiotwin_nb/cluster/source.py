@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiotwin_nb.cluster.connection import Connection
 from aiotwin_nb.cluster.labels import is_labelled, node_of
-from aiotwin_nb.cluster.watching import NodeWatch, Object
+from aiotwin_nb.cluster.watching import Object, ObjectWatch
 from aiotwin_nb.continuum import Change, Infrastructure, Node
 from aiotwin_nb.errors import AIoTwinError, InvalidInput
 
@@ -79,18 +79,15 @@ def difference(before: Mapping[str, Node], after: Mapping[str, Node]) -> Change:
             continue
         if changed := {peer: cost for peer, cost in new.links.items() if old.links.get(peer) != cost}:
             links[node_id] = changed
-        if counts := {
-            i: new.data.get(i, 0) for i in {*old.data, *new.data} if old.data.get(i, 0) != new.data.get(i, 0)
-        }:
-            data[node_id] = dict(sorted(counts.items()))
+        labels = sorted({*old.data, *new.data})
+        if counts := {i: new.data.get(i, 0) for i in labels if old.data.get(i, 0) != new.data.get(i, 0)}:
+            data[node_id] = counts
     removed = [i for i in before if i not in after or i in replaced]
     added = [node for i, node in after.items() if i not in before or i in replaced]
     return Change(added=tuple(added), removed=tuple(removed), links=links, data=data)
 
 
 def _same_but_for_links_and_data(old: Node, new: Node) -> bool:
-    from dataclasses import replace
-
     return replace(old, links=new.links, data=new.data) == new and old.links.keys() <= new.links.keys()
 
 
@@ -104,7 +101,7 @@ class KubernetesNodeSource:
         self._listed = threading.Event()
         self._notify: Callable[[Change], None] | None = None
         self._lock = threading.Lock()
-        self._watch = NodeWatch(connection, self._take)
+        self._watch = ObjectWatch(connection, "/api/v1/nodes", self._take)
 
     def start(self) -> KubernetesNodeSource:
         """List the nodes and begin to watch; raises AIoTwinError when no list comes in time."""

@@ -1,4 +1,4 @@
-"""List, then watch: the cluster's nodes as they come, go and change, without polling.
+"""List, then watch: objects of a cluster as they come, go and change, without polling.
 
 The API server closes watches after a while, forgets old versions (410) and may be away for a minute; the watch goes on
 where it was, or lists again, with growing pauses.
@@ -41,25 +41,30 @@ class BackOff:
         self._next = 0.0
 
 
-class Expired(Exception):  # noqa: N818  (no error of ours: a turn of the protocol)
+class Expired(Exception):
     """The server no longer knows the version that was asked for (410): list again."""
 
 
-class NodeWatch:
-    """Calls `tell` with {name: node object} after the list and after every change, from a thread of its own.
+class ObjectWatch:
+    """Calls `tell` with {name: object} after the list and after every change, from a thread of its own.
 
+    `path`: a collection of the API, such as /api/v1/nodes; `selectors`: labelSelector and the like.
     `fresh`: when the server last said something (monotonic seconds); `problem`: why nothing new comes, if so.
     """
 
     def __init__(
         self,
         connection: Connection,
+        path: str,
         tell: Callable[[Mapping[str, Object]], None],
         *,
+        selectors: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         back_off: BackOff | None = None,
     ) -> None:
         self._connection = connection
+        self._path = path
+        self._selectors = dict(selectors or {})
         self._tell = tell
         self._clock = clock
         self._back_off = back_off or BackOff()
@@ -68,9 +73,9 @@ class NodeWatch:
         self._response: Any = None
         self.fresh = clock()
         self.problem = ""
-        self._thread = threading.Thread(target=self._follow, name="node-watch", daemon=True)
+        self._thread = threading.Thread(target=self._follow, name="watch", daemon=True)
 
-    def start(self) -> NodeWatch:
+    def start(self) -> ObjectWatch:
         """Begin."""
         self._thread.start()
         return self
@@ -93,7 +98,8 @@ class NodeWatch:
         while not self._stop.is_set():
             try:
                 version = version or self._list()
-                for version in self._watch(version):
+                for newer in self._watch(version):
+                    version = newer
                     self._heard()
                 self._heard()  # closed in good order after its time
             except Expired:
@@ -101,6 +107,8 @@ class NodeWatch:
             except Exception as error:  # whatever the library or the network raises: say so, wait, try again
                 if self._stop.is_set():
                     return
+                if getattr(error, "status", None) == GONE:
+                    version = ""
                 self.problem = f"{type(error).__name__}: {error}".splitlines()[0]
                 self._stop.wait(self._back_off.pause())
 
@@ -109,8 +117,7 @@ class NodeWatch:
         self._back_off.reset()
 
     def _list(self) -> str:
-        answer = self._get(_request_timeout=(5, 30))
-        body = json.loads(answer.data)
+        body = self._connection.request("GET", self._path, self._selectors)
         self._objects = {item["metadata"]["name"]: item for item in body["items"]}
         self._heard()
         self._tell(dict(self._objects))
@@ -118,13 +125,14 @@ class NodeWatch:
 
     def _watch(self, version: str) -> Iterator[str]:
         """Yield the version after every event of one watch."""
-        self._response = self._get(
-            watch=True,
-            resource_version=version,
-            allow_watch_bookmarks=True,
-            timeout_seconds=WATCH_SECONDS,
-            _request_timeout=(5, SILENCE_SECONDS),
-        )
+        query = {
+            **self._selectors,
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        self._response = self._connection.stream(self._path, query, SILENCE_SECONDS)
         try:
             for line in _lines(self._response):
                 if self._stop.is_set():
@@ -150,16 +158,6 @@ class NodeWatch:
         else:
             self._objects[name] = item
         self._tell(dict(self._objects))
-
-    def _get(self, **query: Any) -> Any:
-        from kubernetes.client import ApiException
-
-        try:
-            return self._connection.core.list_node(_preload_content=False, **query)
-        except ApiException as error:
-            if error.status == GONE:
-                raise Expired from None
-            raise
 
 
 def _lines(response: Any) -> Iterator[bytes]:
