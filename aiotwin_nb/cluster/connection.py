@@ -91,7 +91,7 @@ class Connection:
         return answer
 
     def stream(self, path: str, query: Mapping[str, str], silence: float) -> Any:
-        """Open a long answer (a watch, a log): an urllib3 response; it breaks after `silence` seconds without a byte."""
+        """Open a long answer (a watch, a log), an urllib3 response; it breaks after `silence` seconds without a byte."""
         return self._send("GET", path, query, None, "application/json", (TIMEOUT[0], silence)).response
 
     def _send(
@@ -113,7 +113,7 @@ class Connection:
             body=body,
             auth_settings=["BearerToken"],
         )
-        response = self.api.call_api(*parameters, _request_timeout=timeout)
+        response: Any = self.api.call_api(*parameters, _request_timeout=timeout)
         if not 200 <= response.status <= 299:
             response.read()
             raise ApiException.from_response(http_resp=response, body=None, data=None)
