@@ -91,7 +91,7 @@ class Connection:
         return answer
 
     def stream(self, path: str, query: Mapping[str, str], silence: float) -> Any:
-        """Open a long answer (a watch, a log), an urllib3 response; it breaks after `silence` seconds without a byte."""
+        """Open a long answer (a watch), an urllib3 response; it breaks after `silence` seconds without a byte."""
         return self._send("GET", path, query, None, "application/json", (TIMEOUT[0], silence)).response
 
     def _send(
