@@ -22,6 +22,22 @@ class CheckpointError(FLServiceError):
     """A checkpoint cannot be read or does not fit the run."""
 
 
+class ConfigError(FLServiceError):
+    """The configuration of a process or pod is wrong."""
+
+
+class CertificateError(FLServiceError):
+    """A certificate is missing, unreadable or not the one that it should be."""
+
+
+class TransportError(FLServiceError):
+    """A call to another process came to nothing: says to whom, for what, and what was waited for."""
+
+
+class RestartedError(TransportError):
+    """The other process is a new one: it knows nothing of what its predecessor was told."""
+
+
 def listed(words: Iterable[object]) -> str:
     """Return words for a message: ``a, b, c``, or ``none``."""
     return ", ".join(str(word) for word in words) or "none"

@@ -1,0 +1,1 @@
+"""The processes (or pods) of a run: global aggregator, local aggregator, client and evaluator."""
