@@ -1,4 +1,4 @@
-"""What a run is on a cluster: the objects that should exist for a configuration. Pure: nothing is asked or changed here.
+"""What a run is on a cluster: the objects that should exist for a configuration. Pure: nothing is asked or changed.
 
 A run has one owner (a ConfigMap); deleting it deletes everything. Each FL service has a Deployment of one pod, a
 ConfigMap (its configuration, and the user's task.py where it may run) and a Secret (its certificate); aggregators have
