@@ -54,8 +54,7 @@ def apply_one(connection: Connection, manifest: Manifest, *, dry_run: bool = Fal
         after = connection.request("PATCH", path, query, manifest, "application/apply-patch+yaml")
     if before is None:
         return Applied(kind, name, "created", after)
-    same = before["metadata"].get("resourceVersion") == after["metadata"].get("resourceVersion")
-    return Applied(kind, name, "unchanged" if same else "changed", after)
+    return Applied(kind, name, "unchanged" if _version(before) == _version(after) else "changed", after)
 
 
 def read(connection: Connection, manifest: Manifest) -> dict[str, Any] | None:
@@ -99,6 +98,14 @@ def owned_by(owner: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
         "uid": owner["metadata"]["uid"],
     }
     return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [reference]}}
+
+
+def _version(found: Mapping[str, Any]) -> Any:
+    """What changes when somebody wants something else of an object; not when its status does."""
+    meta = found["metadata"]
+    if "generation" not in meta:
+        return meta.get("resourceVersion")
+    return meta["generation"], meta.get("labels"), meta.get("annotations"), meta.get("ownerReferences")
 
 
 def _collection(connection: Connection, manifest: Manifest) -> str:
