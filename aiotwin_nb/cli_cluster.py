@@ -116,14 +116,18 @@ def _creating(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _delete(options: argparse.Namespace) -> int:
+    from aiotwin_nb.cluster import providers
+
     agreed = {"agreed": options.yes} if options.provider == "k3s" else {}
-    _provider(options.provider, tell=_tell, **agreed).delete()
+    providers.get(options.provider)(tell=_tell, **agreed).delete()
     print(f"deleted what was created here with --provider {options.provider}")
     return 0
 
 
 def _detach(options: argparse.Namespace) -> int:
-    _provider("attach").delete()
+    from aiotwin_nb.cluster import providers
+
+    providers.get("attach")().delete()
     print("no cluster is attached to any more; the cluster itself stays as it is")
     return 0
 

@@ -13,6 +13,7 @@ from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
 
 from fl_service.errors import StrategyError, listed, unknown
+from fl_service.spec import TrainingSpec
 
 SUPPORTED = (
     "FedAvg", "FedProx", "FedAvgM", "FedAdam", "FedYogi", "FedAdagrad", "FedMedian", "FedTrimmedAvg",
@@ -61,6 +62,12 @@ def build(
     # Evaluation is the global aggregator's own. Set afterwards: as an argument, 0 makes Flower warn every time.
     strategy.fraction_evaluate, strategy.min_evaluate_nodes = 0.0, 0
     return cast(Strategy, strategy)
+
+
+def of_tier(spec: TrainingSpec, tier: str) -> Strategy:
+    """Build the strategy of a training's tier, ``global`` or ``local``; raises StrategyError."""
+    name, arguments = spec.aggregation_global if tier == "global" else spec.aggregation_local
+    return build(name, arguments, learning_rate=spec.settings.learning_rate, field=f"aggregation.{tier}")
 
 
 def _class(name: str) -> Any:

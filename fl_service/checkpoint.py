@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -13,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, RecordDict
 
 from fl_service.errors import CheckpointError
+from fl_service.records import arrays_from, describe, describe_arrays, record_from
 
 _FORMAT = 1
 _HEADER = "header"
@@ -39,14 +39,14 @@ class Checkpoint:
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint and flush it to the disk; the caller renames it into place."""
-    blobs: dict[str, np.ndarray] = {}
+    blobs: dict[str, bytes] = {}
     header = {
         "format": _FORMAT,
         "round": checkpoint.round,
         "slots": dict(checkpoint.slots),
         "fingerprint": dict(checkpoint.fingerprint),
-        "model": _arrays_out(checkpoint.model, "model", blobs),
-        "states": {node: _state_out(state, f"state/{node}", blobs) for node, state in checkpoint.states.items()},
+        "model": describe_arrays(checkpoint.model, "model", blobs),
+        "states": {node: describe(state, f"state/{node}", blobs) for node, state in checkpoint.states.items()},
     }
     header["digest"] = _digest(header, blobs)
     with Path(path).open("wb") as file:
@@ -63,7 +63,7 @@ def load(path: Path, expected: Mapping[str, Any] | None = None) -> Checkpoint:
     try:
         with np.load(path, allow_pickle=False) as file:
             header = json.loads(file[_HEADER].tobytes())
-            blobs = {name: file[name] for name in file.files if name != _HEADER}
+            blobs = {name: file[name].tobytes() for name in file.files if name != _HEADER}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint ({error}); go on from an older one") from error
     if header.get("format") != _FORMAT:
@@ -74,77 +74,19 @@ def load(path: Path, expected: Mapping[str, Any] | None = None) -> Checkpoint:
         found = header["fingerprint"].get(key)
         if found != value:
             raise CheckpointError(f"{path} is of a run with {key} {found!r}, not {value!r}")
-    states = {node: _state_in(state, blobs) for node, state in header["states"].items()}
-    model = _arrays_in(header["model"], blobs)
+    states = {node: record_from(state, blobs) for node, state in header["states"].items()}
+    model = arrays_from(header["model"], blobs)
     return Checkpoint(header["round"], model, states, header["slots"], header["fingerprint"])
 
 
-def _named(header: Mapping[str, Any], blobs: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    return {_HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8), **blobs}
+def _named(header: Mapping[str, Any], blobs: Mapping[str, bytes]) -> dict[str, Any]:
+    named = {_HEADER: json.dumps(header).encode(), **blobs}
+    return {name: np.frombuffer(content, np.uint8) for name, content in named.items()}
 
 
-def _digest(header: Mapping[str, Any], blobs: Mapping[str, np.ndarray]) -> str:
+def _digest(header: Mapping[str, Any], blobs: Mapping[str, bytes]) -> str:
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(blobs):
         digest.update(name.encode())
-        digest.update(blobs[name].tobytes())
+        digest.update(blobs[name])
     return digest.hexdigest()
-
-
-def _arrays_out(record: ArrayRecord, place: str, blobs: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Put an ArrayRecord's bytes as they are among the blobs, and return what describes them."""
-    described = []
-    for number, (key, array) in enumerate(record.items()):
-        blob = f"{place}/{number}"
-        blobs[blob] = np.frombuffer(array.data, np.uint8)
-        described.append(
-            {"key": key, "dtype": array.dtype, "shape": list(array.shape), "stype": array.stype, "blob": blob}
-        )
-    return described
-
-
-def _arrays_in(described: list[dict[str, Any]], blobs: Mapping[str, np.ndarray]) -> ArrayRecord:
-    return ArrayRecord(
-        {
-            a["key"]: Array(
-                dtype=a["dtype"], shape=tuple(a["shape"]), stype=a["stype"], data=blobs[a["blob"]].tobytes()
-            )
-            for a in described
-        }
-    )
-
-
-def _state_out(state: RecordDict, place: str, blobs: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    described: list[dict[str, Any]] = []
-    for number, (name, record) in enumerate(state.items()):
-        if isinstance(record, ArrayRecord):
-            described.append({"name": name, "kind": "arrays", "value": _arrays_out(record, f"{place}/{number}", blobs)})
-        else:
-            kind = "metrics" if isinstance(record, MetricRecord) else "config"
-            described.append({"name": name, "kind": kind, "value": {k: _value_out(v) for k, v in record.items()}})
-    return described
-
-
-def _state_in(described: list[dict[str, Any]], blobs: Mapping[str, np.ndarray]) -> RecordDict:
-    state = RecordDict()
-    for record in described:
-        name, kind, value = record["name"], record["kind"], record["value"]
-        if kind == "arrays":
-            state[name] = _arrays_in(value, blobs)
-        else:
-            values = {key: _value_in(v) for key, v in value.items()}
-            state[name] = MetricRecord(values) if kind == "metrics" else ConfigRecord(values)
-    return state
-
-
-def _value_out(value: Any) -> Any:
-    """Return a record's value for JSON, which has no bytes."""
-    if isinstance(value, bytes):
-        return {"bytes": base64.b64encode(value).decode()}
-    return [_value_out(v) for v in value] if isinstance(value, list) else value
-
-
-def _value_in(value: Any) -> Any:
-    if isinstance(value, dict):
-        return base64.b64decode(value["bytes"])
-    return [_value_in(v) for v in value] if isinstance(value, list) else value

@@ -38,6 +38,14 @@ class RestartedError(TransportError):
     """The other process is a new one: it knows nothing of what its predecessor was told."""
 
 
+class NotStartedError(TransportError):
+    """The global aggregator knows of no run: it is a new process."""
+
+
+class OutOfStepError(TransportError):
+    """The global aggregator stands at another round than the one that the orchestrator goes on from."""
+
+
 def listed(words: Iterable[object]) -> str:
     """Return words for a message: ``a, b, c``, or ``none``."""
     return ", ".join(str(word) for word in words) or "none"

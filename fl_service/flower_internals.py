@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from flwr.app import Message
+from flwr.app import Message, Metadata, RecordDict
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -20,6 +20,11 @@ def speak_as(run_id: int, node_id: int) -> None:
 def stamp(message: Message, message_id: str) -> None:
     """Give a message its id, which Flower leaves to the SuperLink."""
     message.metadata.__dict__["_message_id"] = message_id
+
+
+def delivered(content: RecordDict, metadata: Metadata) -> Message:
+    """Return a message that came from another process: with the metadata that it was sent with."""
+    return Message(content, metadata=metadata)  # type: ignore[call-overload,no-any-return]
 
 
 def empty_run(run_id: int) -> Run:

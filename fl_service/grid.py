@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +70,11 @@ class Registry:
                 self.members[name].context.state = state
 
 
+def no_app(message: Message, context: Context) -> Message:
+    """Stand for the app of a node that is none here: the one that drives the others, or one in another process."""
+    raise TypeError(f"node {context.node_id} is not an app in this process")
+
+
 @dataclass(frozen=True)
 class Call:
     """One call into a node's app: everything it needs, so that it can happen in another process."""
@@ -97,42 +101,25 @@ def one_after_another(calls: Sequence[Call]) -> list[Message]:
     return [perform(call) for call in calls]
 
 
+def checked_reply(message: Message, reply: Message) -> Message:
+    """Return an app's reply, or the error that it is none to the message it was sent."""
+    if reply.metadata.src_node_id != message.metadata.dst_node_id:
+        return error_reply(message, "the app's reply is not one to the message it was sent (use reply_to=)")
+    return reply
+
+
 class MemberGrid(Grid):
     """A Flower Grid whose members are set for every round by the one who owns membership.
 
-    `owner`: name of the aggregator that the grid is of. `send_and_receive` returns replies sorted by node name.
+    `owner`: name of the aggregator that the grid is of. `begin_round` says who takes part: exactly these nodes are there
+    for a strategy to sample. `send_and_receive` returns replies sorted by node name.
     """
 
-    owner: str
-
-    @abstractmethod
-    def begin_round(self, members: Iterable[str], round_number: int, local_round: int) -> None:
-        """Set who takes part in the round that begins, and the key of its randomness."""
-
-    @abstractmethod
-    def name_of(self, node: int) -> str:
-        """Return the name of a member by its Flower id."""
-
-
-class InProcessGrid(MemberGrid):
-    """The Grid of one aggregator.
-
-    `begin_round` says who takes part: exactly these nodes are there for a strategy to sample. `execute` performs the
-    calls, in any way that returns the replies in the order of the calls.
-    """
-
-    def __init__(
-        self,
-        owner: str,
-        registry: Registry,
-        seed: int,
-        execute: Callable[[Sequence[Call]], list[Message]] = one_after_another,
-    ) -> None:
-        self.owner, self._registry, self._seed, self._execute = owner, registry, seed, execute
-        self._run = empty_run(registry.run_id)
+    def __init__(self, owner: str, run_id: int, seed: int) -> None:
+        self.owner, self._run_id, self._seed = owner, run_id, seed
+        self._run = empty_run(run_id)
         self._names: dict[int, str] = {}
         self._key: tuple[int, int] = (0, 0)
-        self._replies: dict[str, Message] = {}
         self._sent = 0
 
     def begin_round(self, members: Iterable[str], round_number: int, local_round: int) -> None:
@@ -140,7 +127,7 @@ class InProcessGrid(MemberGrid):
         self._names = {node_id(name): name for name in sorted(members)}
         self._key = (round_number, local_round)
         seed_everything(derive_seed(self._seed, "aggregate", self.owner, *self._key))
-        speak_as(self._registry.run_id, node_id(self.owner))
+        speak_as(self._run_id, node_id(self.owner))
 
     def name_of(self, node: int) -> str:
         """Return the name of a member by its Flower id."""
@@ -165,17 +152,47 @@ class InProcessGrid(MemberGrid):
         """Ids of this round's members, by name."""
         return list(self._names)
 
+    def _ordered(self, messages: Iterable[Message]) -> list[tuple[str, Message]]:
+        """Return messages with their receivers' names ("": no member), by name, each stamped with an id."""
+        named = [(self._names.get(message.metadata.dst_node_id, ""), message) for message in messages]
+        named.sort(key=lambda pair: pair[0])
+        for _, message in named:
+            self._sent += 1
+            stamp(message, f"{self.owner}-{self._sent}")
+        return named
+
+    def _seed_of(self, name: str) -> int:
+        return derive_seed(self._seed, "app", name, *self._key)
+
+
+NO_MEMBER = "this node is not a member of the round"
+
+
+class InProcessGrid(MemberGrid):
+    """The Grid of one aggregator whose members are in this process.
+
+    `execute` performs the calls, in any way that returns the replies in the order of the calls.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        registry: Registry,
+        seed: int,
+        execute: Callable[[Sequence[Call]], list[Message]] = one_after_another,
+    ) -> None:
+        super().__init__(owner, registry.run_id, seed)
+        self._registry, self._execute = registry, execute
+        self._replies: dict[str, Message] = {}
+
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Deliver messages; the replies wait under the returned ids, which are in the order of the nodes' names."""
-        ordered = sorted(messages, key=lambda message: self._names.get(message.metadata.dst_node_id, ""))
         ids, calls, replies = [], [], {}
-        for message in ordered:
-            self._sent += 1
-            ids.append(f"{self.owner}-{self._sent}")
-            stamp(message, ids[-1])
-            call = self._call(message)
+        for name, message in self._ordered(messages):
+            ids.append(message.metadata.message_id)
+            call = self._call(name, message)
             if call is None:
-                replies[ids[-1]] = error_reply(message, "this node is not a member of the round")
+                replies[ids[-1]] = error_reply(message, NO_MEMBER)
             else:
                 calls.append(call)
         for call, reply in zip(calls, self._execute(calls), strict=True):
@@ -191,18 +208,16 @@ class InProcessGrid(MemberGrid):
         """Deliver messages and return the replies sorted by node name (calls always end, so there is no timeout)."""
         return self.pull_messages(self.push_messages(messages))
 
-    def _call(self, message: Message) -> Call | None:
-        name = self._names.get(message.metadata.dst_node_id)
-        member = None if name is None else self._registry.members.get(name)
+    def _call(self, name: str, message: Message) -> Call | None:
+        member = self._registry.members.get(name)
         if member is None:
             return None
         message.content = isolated(message.content)
-        return Call(member, message, derive_seed(self._seed, "app", member.name, *self._key))
+        return Call(member, message, self._seed_of(name))
 
     @staticmethod
     def _received(call: Call, reply: Message) -> Message:
-        if reply.metadata.src_node_id != call.message.metadata.dst_node_id:
-            return error_reply(call.message, "the app's reply is not one to the message it was sent (use reply_to=)")
+        reply = checked_reply(call.message, reply)
         if reply.has_content():
             reply.content = isolated(reply.content)
         return reply

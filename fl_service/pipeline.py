@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flwr.app import ArrayRecord, Context, Message
+from flwr.app import ArrayRecord, Message
 
 from fl_service import aggregation, checkpoint
 from fl_service.client_app import make_client_app
 from fl_service.errors import TaskError
-from fl_service.grid import App, Call, InProcessGrid, Registry, one_after_another, perform
+from fl_service.grid import App, Call, InProcessGrid, Registry, no_app, one_after_another, perform
 from fl_service.hierarchy import ClientReport, GlobalAggregator, LocalAggregator
 from fl_service.records import to_arrays, to_record
 from fl_service.rng import derive_seed, seed_everything
-from fl_service.spec import ClientNode, Plan, Slots, TaskSettings, TrainingSpec
+from fl_service.spec import ClientNode, Plan, Slots, TrainingSpec
 from fl_service.tasks import Evaluation, Task, make_task
 from fl_service.workers import WorkerPool
 
@@ -36,7 +36,7 @@ def check_training(spec: TrainingSpec, clients: Sequence[ClientNode]) -> None:
     """Check all that can be known before a run; raises FLServiceError naming field, value and what is allowed."""
     settings = spec.settings
     for tier in ("global", "local"):
-        _strategy(spec, settings, tier)
+        aggregation.of_tier(spec, tier)
     slots = Slots.of(settings, clients)
     make_task(spec, slots.count).check([slots.placed(node) for node in clients])
 
@@ -47,12 +47,6 @@ def fingerprint(spec: TrainingSpec) -> dict[str, Any]:
     names = {"global": spec.aggregation_global[0], "local": spec.aggregation_local[0]}
     task = {"name": s.name, "model": s.model} if s.file is None else {"file": Path(s.file).name}
     return {"seed": spec.seed, "task": task, "aggregation": names}
-
-
-def _strategy(spec: TrainingSpec, settings: TaskSettings, tier: str) -> Any:
-    name, arguments = spec.aggregation_global if tier == "global" else spec.aggregation_local
-    rate = settings.learning_rate
-    return aggregation.build(name, arguments, learning_rate=rate, field=f"aggregation.{tier}")
 
 
 def _client_app(spec: TrainingSpec, partitions: int) -> App:
@@ -72,7 +66,7 @@ class Pipeline:
         self._workers, self._own_app = (0 if client_app else workers), client_app
         self._run_id = derive_seed(spec.seed, "run") or 1
         self._registry = Registry(self._run_id)
-        self._strategy = {tier: _strategy(spec, self._settings, tier) for tier in ("global", "local")}
+        self._strategy = {tier: aggregation.of_tier(spec, tier) for tier in ("global", "local")}
         self._pool: WorkerPool | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._task: Task | None = None
@@ -97,12 +91,12 @@ class Pipeline:
         self.task.check([node for node in placed if node.name in plan.clients])
         self._registry.keep_only({*nodes, plan.global_aggregator})
         for node in placed:
-            self._registry.put(node.name, self._app, node.to_config(), self._run_config())
+            self._registry.put(node.name, self._app, node.to_config(), self._spec.run_config)
         for name in plan.local_aggregators:
-            strategy = _strategy(self._spec, self._settings, "local")
+            strategy = aggregation.of_tier(self._spec, "local")
             grid = InProcessGrid(name, self._registry, self._spec.seed, self._execute_clients)
             self._registry.put(name, LocalAggregator(strategy, grid), {"name": name})
-        self._registry.put(plan.global_aggregator, _no_app, {"name": plan.global_aggregator})
+        self._registry.put(plan.global_aggregator, no_app, {"name": plan.global_aggregator})
         execute = self._execute_clients if plan.is_flat else self._execute_aggregators
         grid = InProcessGrid(plan.global_aggregator, self._registry, self._spec.seed, execute)
         context = self._registry.members[plan.global_aggregator].context
@@ -112,7 +106,7 @@ class Pipeline:
     def run_round(self, number: int) -> RoundReport:
         """Run one global round and evaluate the new model."""
         assert self._plan is not None, "start or restore comes first"
-        result = self._aggregator.run_round(number, self._plan, self._model, self._client_config())
+        result = self._aggregator.run_round(number, self._plan, self._model, self._settings.client_config)
         self._model, self._round = result.arrays, number
         return RoundReport(number, self._evaluate(), result.reports, result.problems)
 
@@ -203,21 +197,3 @@ class Pipeline:
     def _evaluate(self) -> Evaluation:
         seed_everything(derive_seed(self._spec.seed, "evaluate", self._round))
         return self.task.evaluate(to_arrays(self._model))
-
-    def _client_config(self) -> dict[str, Any]:
-        s = self._settings
-        return {"lr": s.learning_rate, "batch-size": s.batch_size, "momentum": s.momentum, "optimizer": s.optimizer}
-
-    def _run_config(self) -> dict[str, Any]:
-        """Return the run's configuration under the keys that Flower's tutorials read from the Context."""
-        s = self._settings
-        return {
-            "seed": self._spec.seed,
-            "learning-rate": s.learning_rate,
-            "lr": s.learning_rate,
-            "batch-size": s.batch_size,
-        }
-
-
-def _no_app(message: Message, context: Context) -> Message:
-    raise TypeError("the global aggregator is not an app; it is driven by the pipeline")

@@ -1,14 +1,18 @@
-"""Between numpy and Flower's records."""
+"""Between numpy, Flower's records, and plain data: JSON that describes records, with their arrays' bytes beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import math
+from collections.abc import Mapping, MutableMapping
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, Literal
 
 import numpy as np
-from flwr.app import Array, ArrayRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from fl_service.errors import FLServiceError
 
 _NPY_1_0 = b"\x93NUMPY\x01\x00"
 
@@ -40,3 +44,84 @@ def _layout(header: bytes) -> tuple[tuple[int, ...], Literal["F", "C"], np.dtype
     np.lib.format.read_magic(stream)
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     return shape, "F" if fortran else "C", dtype
+
+
+def check_array(name: str, array: Array) -> None:
+    """Raise FLServiceError unless an array that came from elsewhere is what it says: numbers, of its stated shape."""
+    data = array.data
+    start = len(_NPY_1_0) + 2 + int.from_bytes(data[len(_NPY_1_0) : len(_NPY_1_0) + 2], "little")
+    try:
+        if array.stype != "numpy.ndarray" or data[: len(_NPY_1_0)] != _NPY_1_0:
+            raise ValueError("it is no plain .npy")
+        shape, _, dtype = _layout(data[:start])
+    except Exception as error:
+        raise FLServiceError(f"its array {name!r} cannot be read ({error})") from error
+    if dtype.kind not in "biufc":
+        raise FLServiceError(f"its array {name!r} holds {dtype}, not numbers")
+    stated, actual = tuple(array.shape), len(data) - start
+    if shape != stated or any(side < 0 for side in shape) or math.prod(shape) * dtype.itemsize != actual:
+        raise FLServiceError(f"its array {name!r} is not of its stated shape {stated}: {actual} bytes of {dtype}")
+
+
+# --- as plain data --------------------------------------------------------------------------------------------------
+
+
+def describe_arrays(record: ArrayRecord, place: str, blobs: MutableMapping[str, bytes]) -> list[dict[str, Any]]:
+    """Put an ArrayRecord's bytes as they are among the blobs (under `place`), and return what describes them."""
+    described = []
+    for number, (key, array) in enumerate(record.items()):
+        blob = f"{place}/{number}"
+        blobs[blob] = array.data
+        described.append(
+            {"key": key, "dtype": array.dtype, "shape": list(array.shape), "stype": array.stype, "blob": blob}
+        )
+    return described
+
+
+def arrays_from(described: list[dict[str, Any]], blobs: Mapping[str, Any]) -> ArrayRecord:
+    """Return the ArrayRecord that `describe_arrays` described."""
+    return ArrayRecord(
+        {
+            a["key"]: Array(dtype=a["dtype"], shape=tuple(a["shape"]), stype=a["stype"], data=bytes(blobs[a["blob"]]))
+            for a in described
+        }
+    )
+
+
+def describe(content: RecordDict, place: str, blobs: MutableMapping[str, bytes]) -> list[dict[str, Any]]:
+    """Describe all records of a RecordDict for JSON; the arrays' bytes go among the blobs."""
+    described: list[dict[str, Any]] = []
+    for number, (name, record) in enumerate(content.items()):
+        if isinstance(record, ArrayRecord):
+            value: Any = describe_arrays(record, f"{place}/{number}", blobs)
+            described.append({"name": name, "kind": "arrays", "value": value})
+        else:
+            kind = "metrics" if isinstance(record, MetricRecord) else "config"
+            described.append({"name": name, "kind": kind, "value": {k: _value_out(v) for k, v in record.items()}})
+    return described
+
+
+def record_from(described: list[dict[str, Any]], blobs: Mapping[str, Any]) -> RecordDict:
+    """Return the RecordDict that `describe` described."""
+    content = RecordDict()
+    for record in described:
+        name, kind, value = record["name"], record["kind"], record["value"]
+        if kind == "arrays":
+            content[name] = arrays_from(value, blobs)
+        else:
+            values = {key: _value_in(v) for key, v in value.items()}
+            content[name] = MetricRecord(values) if kind == "metrics" else ConfigRecord(values)
+    return content
+
+
+def _value_out(value: Any) -> Any:
+    """Return a record's value for JSON, which has no bytes."""
+    if isinstance(value, bytes):
+        return {"bytes": base64.b64encode(value).decode()}
+    return [_value_out(v) for v in value] if isinstance(value, list) else value
+
+
+def _value_in(value: Any) -> Any:
+    if isinstance(value, dict):
+        return base64.b64decode(value["bytes"])
+    return [_value_in(v) for v in value] if isinstance(value, list) else value

@@ -36,6 +36,17 @@ class TrainingSpec:
         """The task's settings, checked; raises TaskError."""
         return TaskSettings.of(self.task)
 
+    @property
+    def run_config(self) -> dict[str, Any]:
+        """The run's configuration under the keys that Flower's tutorials read from the Context."""
+        s = self.settings
+        return {
+            "seed": self.seed,
+            "learning-rate": s.learning_rate,
+            "lr": s.learning_rate,
+            "batch-size": s.batch_size,
+        }
+
 
 @dataclass(frozen=True)
 class TaskSettings:
@@ -66,6 +77,16 @@ class TaskSettings:
         settings = cls(**{key: value for key, value in task.items() if value is not None})
         settings._check()
         return settings
+
+    @property
+    def client_config(self) -> dict[str, Any]:
+        """What clients are told with every round."""
+        return {
+            "lr": self.learning_rate,
+            "batch-size": self.batch_size,
+            "momentum": self.momentum,
+            "optimizer": self.optimizer,
+        }
 
     def _check(self) -> None:
         if self.optimizer not in OPTIMIZERS:

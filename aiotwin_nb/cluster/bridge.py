@@ -33,8 +33,8 @@ class Source(Protocol):
 class Bridge:
     """Submits commands to a run's inbox until it is closed; a listener of the orchestrator's events.
 
-    `infrastructure`: the nodes that the run has at the start. `others`: nodes of the run that are not the cluster's (the
-    scenario brings them); the cluster's silence about them means nothing.
+    `infrastructure`: the nodes that the run has at the start. `others`: nodes of the run that are not the cluster's
+    (the scenario brings them); the cluster's silence about them means nothing.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import Any
 from aiotwin_nb.cluster.applying import delete
 from aiotwin_nb.cluster.connection import Connection
 from aiotwin_nb.cluster.manifests import Names, owner
-from aiotwin_nb.errors import AIoTwinError, RunFailed
+from aiotwin_nb.errors import RunFailed
 
 # What is counted, and what is deleted one by one if the owner was gone before it took them along.
 KINDS = {
@@ -53,7 +53,7 @@ def clean(
         if clock() > until:
             told = "; ".join(f"{kind} {', '.join(listed)}" for kind, listed in left.items())
             raise RunFailed(
-                f"still there after {patience:g} s: {told}; a node that is gone keeps its pods: delete the node"
+                f"still there after {patience:g} s: {told}; a node that is gone keeps its pods until deleted"
             )
         sleep(_PAUSE)
     return before
@@ -70,14 +70,11 @@ def _list(connection: Connection, path: str, selector: str) -> list[str]:
     """Names by label; none where this user may not look, as with Secrets: they go with their owner all the same."""
     from kubernetes.client import ApiException
 
-    try:
-        with connection.asking("looking what is left of the run"):
-            try:
-                answer = connection.request("GET", path.format(connection.namespace), {"labelSelector": selector})
-            except ApiException as error:
-                if error.status == 403:
-                    return []
-                raise
-    except AIoTwinError:
-        raise
+    with connection.asking("looking what is left of the run"):
+        try:
+            answer = connection.request("GET", path.format(connection.namespace), {"labelSelector": selector})
+        except ApiException as error:
+            if error.status == 403:
+                return []
+            raise
     return sorted(item["metadata"]["name"] for item in answer["items"])

@@ -1,7 +1,8 @@
 """The provider `k3s`: K3s by its official installer, on hosts reached by SSH or on this machine.
 
 The first host becomes the server, the others agents. Every command and script is told before anything is executed;
-since hosts are changed, as root, that has to be agreed to. The cluster's token goes from host to host on standard input only.
+since hosts are changed, as root, that has to be agreed to. The cluster's token goes from host to host on standard
+input only.
 """
 
 from __future__ import annotations

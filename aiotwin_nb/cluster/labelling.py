@@ -35,9 +35,8 @@ def match(nodes: Iterable[Node], cluster_nodes: Iterable[str], pairs: Mapping[st
     by_id, known = {node.id: node for node in nodes}, natural_sorted(cluster_nodes)
     for asked, cluster_node in pairs.items():
         if asked not in by_id:
-            raise InvalidInput(
-                f"--map {asked}={cluster_node}: the scenario has no node {asked!r}.{did_you_mean(asked, by_id)}"
-            )
+            hint = did_you_mean(asked, by_id)
+            raise InvalidInput(f"--map {asked}={cluster_node}: the scenario has no node {asked!r}.{hint}")
         if cluster_node not in known:
             raise InvalidInput(
                 f"--map {asked}={cluster_node}: the cluster has no node {cluster_node!r}; it has {', '.join(known)}."

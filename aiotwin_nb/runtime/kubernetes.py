@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from aiotwin_nb.cluster.applying import Applied, apply_one, apply_owned, delete
-from aiotwin_nb.cluster.connection import Connection
+from aiotwin_nb.cluster.connection import DEFAULT_NAMESPACE, Connection
 from aiotwin_nb.cluster.identities import Identities
 from aiotwin_nb.cluster.manifests import (
     CERTIFICATES,
@@ -30,15 +32,19 @@ from aiotwin_nb.cluster.manifests import (
 )
 from aiotwin_nb.cluster.pods import PodWatch
 from aiotwin_nb.cluster.portforward import PortForward
+from aiotwin_nb.cluster.source import ClusterNode
 from aiotwin_nb.continuum import Infrastructure
+from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.orchestration.ports import RoundResult
 from aiotwin_nb.planning.configuration import Configuration
 from aiotwin_nb.runtime.embedded import InProcessRuntime
 from fl_service.certificates import EVALUATOR, ORCHESTRATOR, Credentials
-from fl_service.events import Listener
+from fl_service.events import LOST, MemberEvent
+from fl_service.pipeline import Pipeline
 from fl_service.remote import RemotePipeline
-from fl_service.roles.config import Address, RoleConfig, spec_for
+from fl_service.roles.config import RoleConfig, spec_for
 from fl_service.spec import TrainingSpec
+from fl_service.transport.link import Address
 
 GA, LA, CLIENT = "global-aggregator", "local-aggregator", "client"
 READY_PATIENCE = 180.0  # seconds for pods to get ready, images being pulled
@@ -84,15 +90,20 @@ class Deployment:
     ) -> None:
         self.connection = connection
         self.names = Names(run_id, connection.namespace)
-        self._spec = spec
+        self.spec = spec
         self._images = images or Images()
         self._placement = placement or Placement()
         self._model_mb = model_mb
-        self._identities = Identities(folder, run_id)
+        self._folder = folder
         self._owner = owner(self.names, {"run": run_id})
         self._services: dict[str, list[Manifest]] = {}
         file = spec.task.get("file")
         self._task = Path(file).read_text(encoding="utf-8") if file else None
+
+    @cached_property
+    def _identities(self) -> Identities:
+        """Made when first needed: the run directory is not there before the run begins."""
+        return Identities(self._folder, self.names.run_id)
 
     def orchestrator_credentials(self) -> Credentials:
         """The orchestrator's own certificate."""
@@ -142,7 +153,7 @@ class Deployment:
         task_file = TASK_FILE if self._task is not None else None
         return RoleConfig(
             name=node,
-            spec=spec_for(role, self._spec, task_file),
+            spec=spec_for(role, self.spec, task_file),
             certificates=Path(CERTIFICATES),
             listen=None if role == CLIENT else f"0.0.0.0:{PORT}",
             parent=parent,
@@ -154,7 +165,7 @@ class Deployment:
         task_file = TASK_FILE if self._task is not None else None
         return RoleConfig(
             name=EVALUATOR,
-            spec=spec_for("evaluator", self._spec, task_file),
+            spec=spec_for("evaluator", self.spec, task_file),
             certificates=Path(f"{CERTIFICATES}-evaluator"),
             parent=Address(ga, f"127.0.0.1:{PORT}"),
             ready_file=Path(f"{READY_FILE}-evaluator"),
@@ -168,15 +179,74 @@ def roles(configuration: Configuration) -> list[tuple[str, str]]:
     return [(ga, GA), *((la, LA) for la in aggregators), *((client, CLIENT) for client in configuration.clients)]
 
 
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Which cluster a run is on, and how. None: the current context, its namespace.
+
+    `infrastructure`: ``simulated`` (the scenario's nodes, several on a cluster node) or ``actual`` (the cluster's own
+    labelled nodes). `reach`: how the orchestrator reaches the global aggregator, ``port-forward`` or ``service`` (from
+    inside the cluster).
+    """
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespace: str | None = None
+    infrastructure: Literal["simulated", "actual"] = "simulated"
+    aggregator_image: str = Images.aggregator
+    client_image: str = Images.client
+    reach: Literal["port-forward", "service"] = "port-forward"
+
+    def connect(self) -> Connection:
+        """A connection to the cluster."""
+        if self.reach == "service":
+            return Connection.in_cluster(self.namespace or DEFAULT_NAMESPACE)
+        return Connection.open(self.kubeconfig, self.context, self.namespace)
+
+
+def kubernetes_runtime(
+    spec: TrainingSpec, nodes: Sequence[str], run: Path, options: ClusterOptions, on_lost: Callable[[str, str], None]
+) -> KubernetesRuntime:
+    """The runtime for a run directory; nothing is made on the cluster before `start`.
+
+    `nodes`: every node that the scenario names, in its order. `on_lost`: called with a node and the reason when it is
+    gone for good, from a thread.
+    """
+    connection = options.connect()
+    with connection.asking("looking at the cluster's nodes"):
+        listed = connection.request("GET", "/api/v1/nodes")["items"]
+    usable = sorted(node.name for node in map(ClusterNode.of, listed) if node.usable)
+    if not usable:
+        raise InvalidInput(f"the cluster {connection.context.cluster} has no node that is ready and not cordoned")
+    actual = options.infrastructure == "actual"
+    placement = Placement({node: node for node in usable}) if actual else Placement.dealt(nodes, usable)
+    pipeline = Pipeline(spec)
+    deployment = Deployment(
+        connection,
+        run.resolve().name,
+        run / "pki",
+        spec,
+        images=Images(options.aggregator_image, options.client_image),
+        placement=placement,
+        model_mb=pipeline.model_bytes / 1e6,
+    )
+    return KubernetesRuntime(deployment, pipeline, options, on_lost)
+
+
 class KubernetesRuntime(InProcessRuntime):
-    """The pipeline as pods of a cluster; the same results as `embedded` for the same scenario and seed."""
+    """The pipeline as pods of a cluster; the same results as `embedded` for the same scenario and seed.
+
+    `local`: a pipeline in this process that is asked about the model before there are pods.
+    """
 
     name = "kubernetes"
 
-    def __init__(self, deployment: Deployment, spec: TrainingSpec, on_event: Listener | None = None) -> None:
+    def __init__(
+        self, deployment: Deployment, local: Pipeline, options: ClusterOptions, on_lost: Callable[[str, str], None]
+    ) -> None:
+        super().__init__(local)
         self._deployment = deployment
-        self._spec = spec
-        self._on_event = on_event
+        self._options = options
+        self._on_lost = on_lost
         self._pods: PodWatch | None = None
         self._forward: PortForward | None = None
         self._closed = threading.Event()
@@ -203,10 +273,11 @@ class KubernetesRuntime(InProcessRuntime):
         if self._closed.is_set():
             return
         self._closed.set()
-        for part in (getattr(self, "_pipeline", None), self._forward, self._pods):
+        for part in (self._pipeline, self._forward, self._pods):
             if part is not None:
                 part.close()
-        self._deployment.delete()
+        if self._pods is not None:  # something was made
+            self._deployment.delete()
 
     def _deploy(self, configuration: Configuration) -> None:
         deployment = self._deployment
@@ -214,7 +285,7 @@ class KubernetesRuntime(InProcessRuntime):
             self._pods = PodWatch(deployment.connection, deployment.names.selector)
         applied = deployment.apply(configuration)
         new = {a.object["metadata"]["labels"].get("aiotwin.io/node", "") for a in applied if a.outcome == "created"}
-        first = self._forward is None
+        first = not isinstance(self._pipeline, RemotePipeline)
         wanted = [node for node, _ in roles(configuration) if first or dns_label(node) in new]
         self._pods.wait_ready(map(dns_label, wanted), READY_PATIENCE)
         if first:
@@ -223,12 +294,19 @@ class KubernetesRuntime(InProcessRuntime):
     def _connect(self, global_aggregator: str) -> None:
         assert self._pods is not None
         pods, names = self._pods, self._deployment.names
-        self._forward = PortForward(self._deployment.connection, lambda: pods.find(GA), PORT)
+        address = names.address(GA, global_aggregator)
+        if self._options.reach == "port-forward":
+            self._forward = PortForward(self._deployment.connection, lambda: pods.find(GA), PORT)
+            address = self._forward.address
         self._pipeline = RemotePipeline(
-            self._forward.address,
+            address,
             self._deployment.orchestrator_credentials(),
-            self._spec,
+            self._deployment.spec,
             global_aggregator=global_aggregator,
             address_of=lambda node: names.address(GA if node == global_aggregator else LA, node),
-            on_event=self._on_event,
+            on_event=self._heard,
         )
+
+    def _heard(self, event: MemberEvent) -> None:
+        if event.kind == LOST and not self._closed.is_set():
+            self._on_lost(event.node, event.reason)

@@ -9,30 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from fl_service.errors import ConfigError, unknown
+from fl_service.roles import AGGREGATORS, GLOBAL_AGGREGATOR
 from fl_service.spec import TrainingSpec
+from fl_service.transport.link import Address
 from fl_service.transport.liveness import Timings
 
-GLOBAL_AGGREGATOR = "global-aggregator"
-LOCAL_AGGREGATOR = "local-aggregator"
-CLIENT = "client"
-EVALUATOR = "evaluator"
-ROLES = (GLOBAL_AGGREGATOR, LOCAL_AGGREGATOR, CLIENT, EVALUATOR)
-AGGREGATORS = (GLOBAL_AGGREGATOR, LOCAL_AGGREGATOR)
 
-
-@dataclass(frozen=True)
-class Address:
-    """A node's name, by which it is known, and where it listens (`host:port`), which may change."""
-
-    name: str
-    at: str
-
-    @classmethod
-    def of(cls, value: Any, where: str) -> Address:
-        """Check a JSON value; raises ConfigError."""
-        if not isinstance(value, Mapping) or value.keys() != {"name", "at"} or not all(map(_text, value.values())):
-            raise ConfigError(f'{where}: {value!r} is not an address; it must be {{"name": NODE, "at": "HOST:PORT"}}')
-        return cls(str(value["name"]), checked_address(value["at"], f"{where}.at"))
+def address_from(value: Any, where: str) -> Address:
+    """Check a JSON value; raises ConfigError."""
+    if not isinstance(value, Mapping) or value.keys() != {"name", "at"} or not all(map(_text, value.values())):
+        raise ConfigError(f'{where}: {value!r} is not an address; it must be {{"name": NODE, "at": "HOST:PORT"}}')
+    return Address(str(value["name"]), checked_address(value["at"], f"{where}.at"))
 
 
 def checked_address(value: Any, where: str) -> str:
@@ -100,7 +87,7 @@ class RoleConfig:
                 given[key] = folder / str(given[key])
         for key in ("parent", "refuge"):
             if key in given:
-                given[key] = Address.of(given[key], key)
+                given[key] = address_from(given[key], key)
         if "listen" in given:
             given["listen"] = checked_address(given["listen"], "listen")
         if "client_app" in given:
@@ -113,9 +100,7 @@ class RoleConfig:
         if role in AGGREGATORS and self.listen is None:
             raise ConfigError(f"listen: is missing; a {role} needs HOST:PORT")
         if role != GLOBAL_AGGREGATOR and self.parent is None:
-            raise ConfigError(
-                f"parent: is missing; a {role} needs the name and address of the aggregator that it joins"
-            )
+            raise ConfigError(f"parent: is missing; a {role} needs the name and address of its aggregator")
         return self
 
     def to_json(self) -> str:

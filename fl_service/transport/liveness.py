@@ -67,9 +67,11 @@ class _Member:
 
 
 class Liveness:
-    """The standing of every member that has joined; `here`, `late` (silent), `away` (its connection broke), `lost`.
+    """The standing of every member that has joined.
 
-    Members stay known after they are lost, so that it is told once; `forget` drops those that are no concern any more.
+    ``here``; ``away`` when its connection broke, which may be a matter of a moment; ``late`` when it was silent or away
+    for so long that nobody waits for it; ``lost``. Members stay known after they are lost, so that it is told once;
+    `forget` drops those that are no concern any more.
     """
 
     def __init__(self, timings: Timings) -> None:
@@ -87,9 +89,9 @@ class Liveness:
         return [] if known is not None and known.standing == "here" else [Transition(name, "here", "it connected")]
 
     def heard(self, name: str, now: float) -> list[Transition]:
-        """Note a sign of life."""
+        """Note when the last sign of life came."""
         member = self._members.get(name)
-        if member is None or member.broke is not None:
+        if member is None or member.broke is not None or now <= member.heard:
             return []
         member.heard = now
         return [] if member.standing == "here" else self._become(name, "here", "its heartbeat came again")
@@ -97,10 +99,10 @@ class Liveness:
     def broke(self, name: str, now: float, reason: str = "its connection broke") -> list[Transition]:
         """Note that a member's connection is gone."""
         member = self._members.get(name)
-        if member is None or member.standing in ("away", "lost"):
+        if member is None or member.broke is not None or member.standing == "lost":
             return []
         member.broke = now
-        return self._become(name, "away", reason)
+        return self._become(name, "away", reason) if member.standing == "here" else []
 
     def told_lost(self, name: str, reason: str) -> list[Transition]:
         """Note what somebody who knows has said: the pod or the node is gone."""
@@ -126,6 +128,8 @@ class Liveness:
                 transitions += self._become(name, "lost", f"its connection broke {t.lost_broken:g} s ago")
             elif member.broke is None and silent >= t.lost_silent:
                 transitions += self._become(name, "lost", f"no heartbeat for {t.lost_silent:g} s")
+            elif member.standing == "away" and member.broke is not None and now - member.broke >= t.late:
+                transitions += self._become(name, "late", f"its connection broke {t.late:g} s ago")
             elif member.standing == "here" and silent >= t.late:
                 transitions += self._become(name, "late", f"no heartbeat for {t.late:g} s")
         return transitions

@@ -22,24 +22,25 @@ WITH_TORCH = {"torch", "torchvision", "scikit-learn"}
 
 
 def main(out: Path, rootfs: Path, make_image: Path) -> None:
-    """Make both archives."""
+    """Make both archives; what an image is made of is kept, so that new code alone costs no new download."""
     out.mkdir(parents=True, exist_ok=True)
     for reference, torch in IMAGES.items():
-        archive = out / f"{reference.rpartition('/')[2].replace(':', '-')}.tar"
+        name = reference.rpartition("/")[2].replace(":", "-")
+        archive, root, state = out / f"{name}.tar", out / f"{name}-root", out / f"{name}.made-of"
         packages = requirements(torch)
-        state = archive.with_suffix(".made-of")
-        made_of = fingerprint(packages)
-        if archive.is_file() and state.is_file() and state.read_text() == made_of:
+        made_of = [fingerprint(packages, []), fingerprint(packages, code())]
+        before = state.read_text().split() if state.is_file() else ["", ""]
+        if archive.is_file() and before == made_of:
             print(f"{archive}: up to date")
             continue
-        root = out / "root"
-        shutil.rmtree(root, ignore_errors=True)
-        subprocess.run(["cp", "-a", rootfs, root], check=True)
-        install(root, packages)
+        if not root.is_dir() or before[0] != made_of[0]:
+            shutil.rmtree(root, ignore_errors=True)
+            subprocess.run(["cp", "-a", rootfs, root], check=True)
+            install(root, packages)
+        copy_code(root)
         entry = '["python3", "-m", "fl_service"]'
         subprocess.run([sys.executable, make_image, archive, f"docker.io/{reference}", entry, root], check=True)
-        shutil.rmtree(root)
-        state.write_text(made_of)
+        state.write_text("\n".join(made_of))
 
 
 def requirements(torch: bool) -> list[str]:
@@ -54,22 +55,33 @@ def is_of(requirement: str, name: str) -> bool:
     return requirement.startswith(name) and not requirement[len(name)].isalnum() and requirement[len(name)] != "-"
 
 
-def fingerprint(packages: list[str]) -> str:
-    """Changes when the packages or the FL service's code do."""
+def code() -> list[Path]:
+    """The FL service's own files."""
+    return sorted((REPOSITORY / "fl_service").rglob("*.py"))
+
+
+def fingerprint(packages: list[str], files: list[Path]) -> str:
+    """Changes when the packages or the files do."""
     digest = hashlib.sha256("\n".join(packages).encode())
-    for file in sorted((REPOSITORY / "fl_service").rglob("*.py")):
+    for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
 def install(root: Path, packages: list[str]) -> None:
-    """Install packages and the FL service under /opt/site, where the image's Python finds them."""
+    """Install packages under /opt/site, where the image's Python finds them."""
     site = root / "opt" / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", str(site), *packages]
-    subprocess.run(pip, check=True)
-    shutil.copytree(REPOSITORY / "fl_service", site / "fl_service", ignore=shutil.ignore_patterns("__pycache__"))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(site), *packages]
+    subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
     found = next((root / "usr" / "lib" / "python3").glob("dist-packages"))
     (found / "fl_service.pth").write_text("/opt/site\n")
+
+
+def copy_code(root: Path) -> None:
+    """Put the FL service as it is now into an image's folder."""
+    place = root / "opt" / "site" / "fl_service"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(REPOSITORY / "fl_service", place, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 if __name__ == "__main__":
