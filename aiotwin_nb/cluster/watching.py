@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiotwin_nb.cluster.backoff import BackOff
@@ -64,7 +65,8 @@ class ObjectWatch:
         """End the watch; safe to call twice."""
         self._stop.set()
         if (response := self._response) is not None:
-            response.close()
+            with suppress(Exception):  # it may have ended by itself at this very moment
+                response.shutdown()  # wakes the thread that waits for the next line; closing alone would not
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout=2)
 
