@@ -120,6 +120,8 @@ class ObjectWatch:
         }
         self._response = self._connection.stream(self._path, query, SILENCE_SECONDS)
         try:
+            if self._stop.is_set():  # closed while it was being opened
+                return
             for line in _lines(self._response):
                 if self._stop.is_set():
                     return

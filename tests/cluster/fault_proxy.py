@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -63,7 +64,8 @@ class FaultProxy:
     def cut(self):
         """Cut every open watch."""
         for near in list(self._open):
-            near.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # the other end was quicker
+                near.shutdown(socket.SHUT_RDWR)
 
     def close(self):
         self.down = True
@@ -109,6 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
         response = far.getresponse()
         proxy.seen.append((self.command, self.path, response.status))
         if watching and response.status == 200:
+            proxy._open.add(self.connection)
             proxy.watches += 1
             self._pass_on_watch(far, response)
             return
@@ -125,7 +128,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on_watch(self, far, response):
         proxy = self.proxy
-        proxy._open.add(self.connection)
         self._begin(200)
         passed = 0
         try:
