@@ -131,6 +131,10 @@ class GlobalAggregatorProcess:
     def start(self) -> None:
         """The hub listens already."""
         self._noticed([])
+        self.show_ready()
+
+    def show_ready(self) -> None:
+        """Touch the ready file."""
         self._readiness(True)
 
     def close(self) -> None:
