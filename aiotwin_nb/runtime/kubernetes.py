@@ -32,6 +32,7 @@ from aiotwin_nb.cluster.manifests import (
 )
 from aiotwin_nb.cluster.pods import PodWatch
 from aiotwin_nb.cluster.portforward import PortForward
+from aiotwin_nb.cluster.records import open_connection
 from aiotwin_nb.cluster.source import ClusterNode
 from aiotwin_nb.continuum import Infrastructure
 from aiotwin_nb.errors import InvalidInput
@@ -181,7 +182,7 @@ def roles(configuration: Configuration) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """Which cluster a run is on, and how. None: the current context, its namespace.
+    """Which cluster a run is on, and how. None: the cluster that is attached to, else kubectl's current context.
 
     `infrastructure`: ``simulated`` (the scenario's nodes, several on a cluster node) or ``actual`` (the cluster's own
     labelled nodes). `reach`: how the orchestrator reaches the global aggregator, ``port-forward`` or ``service`` (from
@@ -200,7 +201,7 @@ class ClusterOptions:
         """A connection to the cluster."""
         if self.reach == "service":
             return Connection.in_cluster(self.namespace or DEFAULT_NAMESPACE)
-        return Connection.open(self.kubeconfig, self.context, self.namespace)
+        return open_connection(self.kubeconfig, self.context, self.namespace)
 
 
 def kubernetes_runtime(
