@@ -50,9 +50,10 @@ from aiotwin_nb.tracking import NullTracker, WandbLogSource, make_tracker
 if TYPE_CHECKING:
     import pandas as pd
 
+    from aiotwin_nb.runtime.kubernetes import ClusterOptions
     from fl_service.spec import TrainingSpec
 
-RUNTIMES = ("embedded", "stacked")
+RUNTIMES = ("embedded", "stacked", "kubernetes")
 LOG = "process.log"  # what the process of a run that `run` started wrote on standard error
 Source = Scenario | str | Path
 
@@ -111,13 +112,14 @@ def run(
     tracking: str | None = None,
     workers: int = 0,
     runtime: str = "embedded",
+    cluster: Mapping[str, str] | None = None,
     **overrides: Any,
 ) -> Run:
     """Start a run in a process of its own and return when it has begun, after some seconds; `.wait()` for its end.
 
     `out`: the run directory, new or empty; by default runs/<scenario>-<time>-<id>. `runtime`: where it runs, as
-    `--runtime`. Raises InvalidInput for everything
-    that is wrong with the scenario, before anything is written.
+    `--runtime`; `cluster`: for kubernetes, {kubeconfig, context, namespace, infrastructure …} as the options of
+    `aiotwin run`. Raises InvalidInput for everything that is wrong with the scenario, before anything is written.
     """
     scenario = resolve(source, overrides)
     directory = Path(out) if out is not None else default_directory(scenario)
@@ -125,6 +127,8 @@ def run(
     arguments = ["run", "-", "--out", str(directory), "--no-progress", "--workers", str(workers), "--runtime", runtime]
     if tracking:
         arguments += ["--tracking", tracking]
+    for option, value in (cluster or {}).items():
+        arguments += [f"--{option.replace('_', '-')}", str(value)]
     return _start(directory, arguments, scenario_yaml(scenario))
 
 
@@ -437,14 +441,22 @@ def execute(
     workers: int = 0,
     tracking: str | None = None,
     listeners: Sequence[Listener] = (),
+    cluster: ClusterOptions | None = None,
 ) -> RunState:
-    """Run a scenario in this process, to the end."""
+    """Run a scenario in this process, to the end. `cluster`: which one, for the runtime `kubernetes`."""
     rules = check(scenario)
+    check_new(directory)
     tracker = make_tracker(tracking)
-    engine = make_runtime(runtime, scenario, workers)
-    notes = {"runtime": runtime, "tracking": tracker.mode, "tracking_id": new_tracking_id(directory)}
+    engine = _engine(runtime, scenario, workers, directory, cluster)
+    notes: dict[str, Any] = {
+        "runtime": runtime,
+        "tracking": tracker.mode,
+        "tracking_id": new_tracking_id(directory),
+    }
     if scenario.model_size_mb == "auto":
         notes["model_size_mb"] = str(engine.model_size_mb())
+    if cluster is not None:
+        notes["cluster"] = vars(cluster)
     run_directory = RunDirectory.create(directory, scenario, notes)
     try:
         store = DirectoryStore(run_directory, _training_check(scenario))
@@ -475,7 +487,7 @@ def continue_run(
             directory.release()
             return state
         store = DirectoryStore(directory, _training_check(rules.scenario))
-        engine = make_runtime(_runtime_of(directory), rules.scenario, workers)
+        engine = _engine(_runtime_of(directory), rules.scenario, workers, directory.path, _cluster_of(directory))
         tracked = {row["round"] for row in _wandb_rows(directory)}
         tracker = make_tracker(tracking)
         tracker.start(directory.tracking_id, directory.path, {"scenario": rules.scenario.resolved()})
@@ -496,8 +508,36 @@ def _training_check(scenario: Scenario) -> Callable[[Infrastructure], None]:
     return check_nodes
 
 
+def _engine(runtime: str, scenario: Scenario, workers: int, directory: Path, cluster: ClusterOptions | None) -> Runtime:
+    """The runtime of a run; one on a cluster tells the run of lost nodes by its inbox."""
+    if runtime != "kubernetes":
+        return make_runtime(runtime, scenario, workers)
+    from aiotwin_nb.runtime.kubernetes import ClusterOptions, kubernetes_runtime
+
+    def lost(node: str, reason: str) -> None:
+        submit(directory / "inbox", Command(command="inject", remove=[node]))
+
+    arriving = [node.id for change in scenario.changes().values() for node in change.added]
+    nodes = list(dict.fromkeys([*scenario.infrastructure.nodes, *arriving]))
+    return kubernetes_runtime(training_spec(scenario), nodes, directory, cluster or ClusterOptions(), lost)
+
+
+def _cluster_of(directory: RunDirectory) -> ClusterOptions | None:
+    """The cluster that a run was started on, by its notes."""
+    noted = directory.notes().get("cluster")
+    if noted is None:
+        return None
+    from aiotwin_nb.runtime.kubernetes import ClusterOptions
+
+    return ClusterOptions(**noted)
+
+
 def make_runtime(name: str, scenario: Scenario, workers: int = 0) -> Runtime:
-    """A runtime by name."""
+    """A runtime on this machine, by name."""
+    if name == "kubernetes":
+        raise InvalidInput(
+            "--runtime kubernetes: only a run can be on a cluster; embedded and stacked can do this here"
+        )
     if name not in RUNTIMES:
         raise InvalidInput(
             f"--runtime {name!r}: is not available; available are {', '.join(RUNTIMES)}.{did_you_mean(name, RUNTIMES)}"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from aiotwin_nb import __version__
+from aiotwin_nb import __version__, cli_cluster
 from aiotwin_nb.errors import AIoTwinError, InvalidInput, RunFailed, did_you_mean
 from aiotwin_nb.scenario import (
     Scenario,
@@ -128,8 +128,39 @@ def _print_json(value: Any) -> None:
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     _scenario_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run directory, new or empty")
-    parser.add_argument("--runtime", default="embedded", help="where it runs: embedded (default) or stacked")
+    parser.add_argument(
+        "--runtime", default="embedded", help="where it runs: embedded (default), stacked or kubernetes"
+    )
     _running_arguments(parser)
+    _cluster_arguments(parser.add_argument_group("on a cluster (--runtime kubernetes)"))
+
+
+def _cluster_arguments(group: Any) -> None:
+    group.add_argument("--kubeconfig", metavar="FILE", help="default: the cluster attached to, else kubectl's")
+    group.add_argument("--context", metavar="NAME", help="a context of it; default: the current one")
+    group.add_argument("--namespace", metavar="NAME", help="default: the context's, else aiotwin")
+    group.add_argument(
+        "--infrastructure",
+        choices=("simulated", "actual"),
+        help="simulated (default): the scenario's nodes, several on a cluster node; actual: the cluster's own",
+    )
+    group.add_argument("--aggregator-image", metavar="NAME", help="image of the aggregators (no torch in it)")
+    group.add_argument("--client-image", metavar="NAME", help="image of clients and evaluator")
+    group.add_argument("--reach", choices=("port-forward", "service"), help="how the global aggregator is reached")
+
+
+def _cluster_options(options: argparse.Namespace) -> Any:
+    """The options for a cluster that were given; none is allowed elsewhere."""
+    names = ("kubeconfig", "context", "namespace", "infrastructure", "aggregator_image", "client_image", "reach")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.runtime != "kubernetes":
+        if given:
+            flag = next(iter(given)).replace("_", "-")
+            raise InvalidInput(f"--{flag}: only with --runtime kubernetes")
+        return None
+    from aiotwin_nb.runtime.kubernetes import ClusterOptions
+
+    return ClusterOptions(**given)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -147,6 +178,7 @@ def _run(options: argparse.Namespace) -> int:
             workers=options.workers,
             tracking=options.tracking,
             listeners=[progress],
+            cluster=_cluster_options(options),
         )
     except RunFailed as error:
         return _report_failure(error, directory, options)
@@ -732,6 +764,7 @@ VERBS = {
     "stop": (_run_argument, _stop, "stop a run at the next round boundary; it can be resumed"),
     "resume": (_resume_arguments, _resume, "go on with a run that was stopped or whose process died"),
     "inject": (_inject_arguments, _inject, "let a node join or leave a run at the next round boundary"),
+    "cluster": (cli_cluster.add_arguments, cli_cluster.run, "get a K3s cluster, look at it, label it, clean it up"),
     "notebook": (_notebook_arguments, _notebook, "execute a notebook headless, with parameters"),
     "lab": (_lab_arguments, _lab, "copy the notebooks into a folder and open JupyterLab there"),
     "schema": (_nothing, _schema, "JSON schema of the scenario file"),

@@ -25,6 +25,7 @@ ORCHESTRATOR = "@orchestrator"
 EVALUATOR = "@evaluator"
 
 FILES = ("ca.crt", "tls.crt", "tls.key")
+AUTHORITY_FILES = ("authority.crt", "authority.key")
 _EARLY = timedelta(days=1)  # small computers without a clock battery run late
 
 
@@ -73,6 +74,32 @@ class Authority:
         # 64 characters are all that a common name may have.
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"FL run {run}"[:64])])
         self._certificate = self._signed(self._name, self._key, _authority_extensions(), days)
+
+    @classmethod
+    def load(cls, folder: Path, *, days: float = 30) -> Authority:
+        """Read an authority that `write` wrote; raises CertificateError."""
+        try:
+            certificate = x509.load_pem_x509_certificate((folder / AUTHORITY_FILES[0]).read_bytes())
+            key = serialization.load_pem_private_key((folder / AUTHORITY_FILES[1]).read_bytes(), password=None)
+        except (OSError, ValueError) as error:
+            raise CertificateError(f"{folder}: the run's certificate authority cannot be read ({error})") from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise CertificateError(f"{folder}: the key of the run's certificate authority is of another kind")
+        authority = cls.__new__(cls)
+        authority._key, authority._days = key, days
+        authority._certificate, authority._name = certificate, certificate.subject
+        return authority
+
+    def write(self, folder: Path) -> None:
+        """Write certificate and private key into a folder that only its owner may read."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        for name, content in zip(AUTHORITY_FILES, (self.certificate, key), strict=True):
+            path = folder / name
+            path.touch(mode=0o600)
+            path.write_bytes(content)
 
     @property
     def certificate(self) -> bytes:

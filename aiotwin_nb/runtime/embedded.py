@@ -18,6 +18,7 @@ from fl_service.pipeline import Pipeline, RoundReport, check_training
 from fl_service.spec import ClientNode, Plan, TrainingSpec
 
 if TYPE_CHECKING:
+    from fl_service.remote import RemotePipeline
     from fl_service.stacked import StackedPipeline
 
 
@@ -35,7 +36,7 @@ class InProcessRuntime:
 
     name: str
 
-    def __init__(self, pipeline: Pipeline | StackedPipeline) -> None:
+    def __init__(self, pipeline: Pipeline | StackedPipeline | RemotePipeline) -> None:
         self._pipeline = pipeline
 
     def start(self, infrastructure: Infrastructure, configuration: Configuration) -> RoundResult:

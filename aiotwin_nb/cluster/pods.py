@@ -1,0 +1,122 @@
+"""The pods of a run: which are ready, and why one is not getting there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from aiotwin_nb.cluster.connection import Connection
+from aiotwin_nb.cluster.manifests import NODE_LABEL, ROLE_LABEL
+from aiotwin_nb.cluster.watching import Object, ObjectWatch
+from aiotwin_nb.errors import RunFailed
+
+# Reasons of a waiting container that do not mend themselves within a start's patience.
+HOPELESS = ("ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
+SUSPICIOUS = ("ImagePullBackOff", "ErrImagePull", "CrashLoopBackOff", "RunContainerError")
+
+
+@dataclass(frozen=True)
+class PodState:
+    """A pod as the API server tells of it. `trouble`: why it does not get ready, as far as is known."""
+
+    name: str
+    role: str
+    node: str
+    phase: str
+    ready: bool
+    leaving: bool
+    place: str = ""
+    trouble: str = ""
+    hopeless: bool = False
+    restarts: int = 0
+
+    @classmethod
+    def of(cls, item: Object) -> PodState:
+        """Read a Pod object."""
+        meta, status, spec = item["metadata"], item.get("status", {}), item.get("spec", {})
+        labels, conditions = meta.get("labels", {}), status.get("conditions") or []
+        statuses = status.get("containerStatuses") or []
+        reasons = [_waiting(s) for s in statuses if _waiting(s)[0]]
+        unscheduled = [c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"]
+        trouble = "; ".join(f"{reason}: {message}".strip(": ") for reason, message in reasons)
+        if unscheduled:
+            trouble = f"no cluster node takes it: {unscheduled[0].get('message', '')}"
+        return cls(
+            name=meta["name"],
+            role=labels.get(ROLE_LABEL, ""),
+            node=labels.get(NODE_LABEL, ""),
+            phase=status.get("phase", ""),
+            ready=any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
+            leaving="deletionTimestamp" in meta,
+            place=spec.get("nodeName", ""),
+            trouble=trouble,
+            hopeless=any(reason in HOPELESS for reason, _ in reasons),
+            restarts=sum(int(s.get("restartCount", 0)) for s in statuses),
+        )
+
+
+def _waiting(status: Mapping[str, Object]) -> tuple[str, str]:
+    waiting = status.get("state", {}).get("waiting") or {}
+    reason = str(waiting.get("reason", ""))
+    return (reason, str(waiting.get("message", ""))) if reason in (*HOPELESS, *SUSPICIOUS) else ("", "")
+
+
+class PodWatch:
+    """The pods of a run, always up to date, by list and watch."""
+
+    def __init__(self, connection: Connection, selector: str) -> None:
+        self._changed = threading.Condition()
+        self._pods: dict[str, PodState] = {}
+        path = f"/api/v1/namespaces/{connection.namespace}/pods"
+        self._watch = ObjectWatch(connection, path, self._take, selectors={"labelSelector": selector}).start()
+
+    def pods(self) -> list[PodState]:
+        """All pods, those that are going away too."""
+        with self._changed:
+            return list(self._pods.values())
+
+    def find(self, role: str) -> str:
+        """The name of a running pod in a role, or an empty text."""
+        found = [pod for pod in self.pods() if pod.role == role and not pod.leaving and pod.phase == "Running"]
+        return next((pod.name for pod in sorted(found, key=lambda pod: not pod.ready)), "")
+
+    def wait_ready(self, nodes: Iterable[str], seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Wait until the services of these nodes (as labels name them) are ready.
+
+        Raises RunFailed naming those that are not in time, with the reason; at once where there is no hope.
+        """
+        wanted, until = set(nodes), clock() + seconds
+        with self._changed:
+            while True:
+                present = [pod for pod in self._pods.values() if not pod.leaving]
+                ready = {pod.node for pod in present if pod.ready}
+                if wanted <= ready:
+                    return
+                hopeless = [pod for pod in present if pod.node in wanted and pod.hopeless]
+                left = until - clock()
+                if hopeless or left <= 0:
+                    raise RunFailed(_explain(sorted(wanted - ready), present, seconds, self._watch.problem))
+                self._changed.wait(min(left, 1.0))
+
+    def close(self) -> None:
+        """End the watch; safe to call twice."""
+        self._watch.close()
+
+    def _take(self, objects: Mapping[str, Object]) -> None:
+        with self._changed:
+            self._pods = {name: PodState.of(item) for name, item in objects.items()}
+            self._changed.notify_all()
+
+
+def _explain(missing: list[str], present: list[PodState], seconds: float, problem: str) -> str:
+    parts = []
+    for node in missing:
+        pods = [pod for pod in present if pod.node == node]
+        if not pods:
+            parts.append(f"{node} has no pod yet (a quota, or the controller manager, may hold it back)")
+        else:
+            parts.append(f"{node} ({pods[0].name}) is {pods[0].phase}: {pods[0].trouble or 'not ready yet'}")
+    api = f"; the API server: {problem}" if problem else ""
+    return f"the pods of the run are not ready after {seconds:g} s: {'; '.join(parts)}{api}"
