@@ -18,6 +18,7 @@ _PATHS = {
     ("v1", "Service"): "/api/v1/namespaces/{namespace}/services",
     ("v1", "ServiceAccount"): "/api/v1/namespaces/{namespace}/serviceaccounts",
     ("v1", "ResourceQuota"): "/api/v1/namespaces/{namespace}/resourcequotas",
+    ("v1", "Pod"): "/api/v1/namespaces/{namespace}/pods",
     ("v1", "Node"): "/api/v1/nodes",
     ("apps/v1", "Deployment"): "/apis/apps/v1/namespaces/{namespace}/deployments",
     ("apps/v1", "DaemonSet"): "/apis/apps/v1/namespaces/{namespace}/daemonsets",
@@ -39,14 +40,21 @@ class Applied:
     object: Mapping[str, Any]
 
 
-def apply_all(connection: Connection, manifests: Iterable[Manifest], *, dry_run: bool = False) -> list[Applied]:
-    """Apply objects in order; raises AIoTwinError naming the object that is refused."""
-    return [apply_one(connection, manifest, dry_run=dry_run) for manifest in manifests]
+def apply_owned(connection: Connection, owner: Applied, manifests: Iterable[Manifest]) -> list[Applied]:
+    """Apply objects in order, owned by one that was applied before; raises AIoTwinError naming what is refused."""
+    fresh = owner.outcome == "created"
+    return [apply_one(connection, owned_by(owner.object, manifest), replace=fresh) for manifest in manifests]
 
 
-def apply_one(connection: Connection, manifest: Manifest, *, dry_run: bool = False) -> Applied:
-    """Make one object be what the manifest says; fields that others own are left alone."""
+def apply_one(connection: Connection, manifest: Manifest, *, dry_run: bool = False, replace: bool = False) -> Applied:
+    """Make one object be what the manifest says; fields that others own are left alone.
+
+    A Secret is made once and never read, so that no right to read secrets is needed; it stays as it is unless `replace`
+    says that one of the same name is of no use any more: it belonged to an owner that is gone.
+    """
     kind, name = manifest["kind"], manifest["metadata"]["name"]
+    if kind == "Secret":
+        return _make_once(connection, manifest, dry_run=dry_run, replace=replace)
     path = f"{_collection(connection, manifest)}/{name}"
     before = read(connection, manifest)
     query = {"fieldManager": MANAGER, "force": "true", **({"dryRun": "All"} if dry_run else {})}
@@ -55,6 +63,29 @@ def apply_one(connection: Connection, manifest: Manifest, *, dry_run: bool = Fal
     if before is None:
         return Applied(kind, name, "created", after)
     return Applied(kind, name, "unchanged" if _version(before) == _version(after) else "changed", after)
+
+
+def _make_once(connection: Connection, manifest: Manifest, *, dry_run: bool, replace: bool) -> Applied:
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    query = {"fieldManager": MANAGER, **({"dryRun": "All"} if dry_run else {})}
+    with connection.asking(f"making {kind} {name}"):
+        made = _post(connection, manifest, query)
+        if made is None and replace and not dry_run:
+            delete(connection, manifest)
+            made = _post(connection, manifest, query)
+    return Applied(kind, name, "unchanged" if made is None else "created", manifest)
+
+
+def _post(connection: Connection, manifest: Manifest, query: Mapping[str, str]) -> Mapping[str, Any] | None:
+    """Create an object; None when there is one of that name."""
+    from kubernetes.client import ApiException
+
+    try:
+        return connection.request("POST", _collection(connection, manifest), query, manifest)
+    except ApiException as error:
+        if error.status == 409:
+            return None
+        raise
 
 
 def read(connection: Connection, manifest: Manifest) -> dict[str, Any] | None:

@@ -3,78 +3,43 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from aiotwin_nb.errors import AIoTwinError, InvalidInput, MissingDependency, did_you_mean
+from aiotwin_nb.cluster.backoff import BackOff
+from aiotwin_nb.cluster.kubeconfig import Context, choose_context
+from aiotwin_nb.errors import AIoTwinError, InvalidInput, MissingDependency
 
 if TYPE_CHECKING:
     from kubernetes import client
 
 DEFAULT_NAMESPACE = "aiotwin"
 TIMEOUT = (5, 30)  # seconds to connect, and to wait for an answer
+TRIES = 4  # of a request that met an API server that is busy or just starting
+BUSY = (429, 500, 502, 503, 504)
 
 
 class ClusterUnreachable(AIoTwinError):
     """The API server does not answer; what runs on the cluster goes on."""
 
 
-@dataclass(frozen=True)
-class Context:
-    """A context of a kubeconfig file: a cluster and a user by name; secrets stay in the file."""
-
-    kubeconfig: Path
-    name: str
-    cluster: str
-    server: str
-    namespace: str = ""
-
-
-def kubeconfig_files() -> list[Path]:
-    """The kubeconfig files that exist here: $KUBECONFIG, else the usual one, and K3s's own."""
-    named = [Path(part) for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
-    usual = named or [Path.home() / ".kube" / "config"]
-    return [path for path in dict.fromkeys([*usual, Path("/etc/rancher/k3s/k3s.yaml")]) if path.is_file()]
-
-
-def contexts(kubeconfig: Path) -> tuple[list[Context], str]:
-    """A kubeconfig's contexts and the name of the current one; raises InvalidInput for a file that is none."""
-    try:
-        raw = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
-        clusters = {entry["name"]: entry["cluster"] for entry in raw.get("clusters") or []}
-        found = [
-            Context(
-                kubeconfig,
-                str(entry["name"]),
-                str(entry["context"]["cluster"]),
-                str(clusters.get(entry["context"]["cluster"], {}).get("server", "")),
-                str(entry["context"].get("namespace", "")),
-            )
-            for entry in raw.get("contexts") or []
-        ]
-    except OSError as error:
-        raise InvalidInput(f"{kubeconfig}: cannot be read: {error.strerror}; give another with --kubeconfig") from None
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, UnicodeDecodeError):
-        raise InvalidInput(f"{kubeconfig}: is no kubeconfig file; give another with --kubeconfig") from None
-    return found, str(raw.get("current-context") or "")
-
-
 class Connection:
     """An API client for one context and namespace.
 
-    Requests raise the client library's ApiException (`status`: HTTP); inside `asking` they are raised as ours.
+    Requests raise the client library's ApiException (`status`: HTTP); inside `asking` they are raised as ours. A server
+    that is busy or away for a moment is asked again: all that is asked here may be asked twice.
     """
 
-    def __init__(self, api: client.ApiClient, context: Context, namespace: str) -> None:
+    def __init__(
+        self, api: client.ApiClient, context: Context, namespace: str, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self.api = api
         self.context = context
         self.namespace = namespace
+        self._sleep = sleep
 
     def request(
         self,
@@ -84,11 +49,21 @@ class Connection:
         body: Any = None,
         content_type: str = "application/json",
         timeout: tuple[float, float] = TIMEOUT,
+        tries: int = TRIES,
     ) -> dict[str, Any]:
         """Ask the API server and return its JSON answer."""
-        response = self._send(method, path, query or {}, body, content_type, timeout)
-        answer: dict[str, Any] = json.loads(response.read())
-        return answer
+        back_off = BackOff(most=2.0)
+        for left in reversed(range(tries)):
+            try:
+                response = self._send(method, path, query or {}, body, content_type, timeout)
+                answer: dict[str, Any] = json.loads(response.read())
+            except Exception as error:
+                if not left or not _passing(error):
+                    raise
+                self._sleep(max(back_off.pause(), _asked_to_wait(error)))
+            else:
+                return answer
+        raise AssertionError("tries must be at least 1")
 
     def stream(self, path: str, query: Mapping[str, str], silence: float) -> Any:
         """Open a long answer (a watch), an urllib3 response; it breaks after `silence` seconds without a byte."""
@@ -124,10 +99,12 @@ class Connection:
         cls, kubeconfig: str | Path | None = None, context: str | None = None, namespace: str | None = None
     ) -> Connection:
         """Connect; nothing is asked of the server yet. Raises InvalidInput saying which contexts there are."""
-        chosen = choose_context(None if kubeconfig is None else Path(kubeconfig), context)
         config = _client_library().config
+        chosen = choose_context(None if kubeconfig is None else Path(kubeconfig), context)
         try:
-            api = config.new_client_from_config(str(chosen.kubeconfig), chosen.name)
+            api = config.new_client_from_config(
+                str(chosen.kubeconfig), chosen.name, client_configuration=_configuration()
+            )
         except (config.ConfigException, OSError, ValueError) as error:
             raise InvalidInput(f"{chosen.kubeconfig}: context {chosen.name}: {error}") from None
         return cls(api, chosen, namespace or chosen.namespace or DEFAULT_NAMESPACE)
@@ -160,28 +137,6 @@ class Connection:
             ) from error
 
 
-def choose_context(kubeconfig: Path | None, name: str | None) -> Context:
-    """The context with a name, or the current one, of a file or of those that exist here."""
-    files = [kubeconfig] if kubeconfig is not None else kubeconfig_files()
-    if not files:
-        raise InvalidInput(
-            "there is no kubeconfig here ($KUBECONFIG, ~/.kube/config, /etc/rancher/k3s/k3s.yaml): name one with "
-            "--kubeconfig, or create a cluster with: aiotwin cluster create --provider k3d"
-        )
-    known: list[str] = []
-    for file in files:
-        found, current = contexts(file)
-        known += [context.name for context in found]
-        for context in found:
-            if context.name == (name or current):
-                return context
-    asked = f"context {name!r}" if name else "a current context"
-    listed = ", ".join(known) or "none"
-    raise InvalidInput(
-        f"{', '.join(map(str, files))}: there is no {asked}; there are {listed}." + did_you_mean(name or "", known)
-    )
-
-
 def refusal(error: Any) -> str:
     """Why the API server refused, in one line; its answers are JSON, or plain text where it knows no such API."""
     try:
@@ -189,6 +144,27 @@ def refusal(error: Any) -> str:
     except (ValueError, KeyError, TypeError):
         message = str(error.reason or error.body or "").strip()
     return f"{message} (HTTP {error.status})"
+
+
+def _passing(error: Exception) -> bool:
+    """Whether asking again may help: the server is busy, or did not answer."""
+    import urllib3
+
+    status = getattr(error, "status", None)
+    return status in BUSY if status is not None else isinstance(error, (urllib3.exceptions.HTTPError, OSError))
+
+
+def _asked_to_wait(error: Any) -> float:
+    """Seconds that the server asked to wait, at most ten."""
+    wanted = str((getattr(error, "headers", None) or {}).get("Retry-After", ""))
+    return min(float(wanted), 10.0) if wanted.isdecimal() else 0.0
+
+
+def _configuration() -> Any:
+    """The client library's configuration, without its own silent repetitions."""
+    configuration = _client_library().client.Configuration()
+    configuration.retries = False
+    return configuration
 
 
 def _client_library() -> Any:

@@ -7,38 +7,18 @@ where it was, or lists again, with growing pauses.
 from __future__ import annotations
 
 import json
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from aiotwin_nb.cluster.connection import Connection
+from aiotwin_nb.cluster.backoff import BackOff
+from aiotwin_nb.cluster.connection import Connection, refusal
 
 Object = Mapping[str, Any]
 GONE = 410
 WATCH_SECONDS = 300  # the server closes a watch after this time; a new one continues where it was
-SILENCE_SECONDS = 330  # a connection that says nothing for longer is dead, whatever TCP thinks
-
-
-@dataclass
-class BackOff:
-    """Pauses that grow from `first` to `most` seconds, drawn at random up to there (full jitter)."""
-
-    first: float = 0.2
-    most: float = 15.0
-    draw: Callable[[], float] = random.random
-    _next: float = field(default=0.0, init=False)
-
-    def pause(self) -> float:
-        """Seconds to wait before the next try."""
-        self._next = min(self._next * 2, self.most) if self._next else self.first
-        return self._next * (0.5 + 0.5 * self.draw())
-
-    def reset(self) -> None:
-        """All is well again."""
-        self._next = 0.0
+SILENCE_SECONDS = 100  # bookmarks come every minute: after longer silence it is dead, whatever TCP thinks
 
 
 class Expired(Exception):
@@ -96,28 +76,32 @@ class ObjectWatch:
     def _follow(self) -> None:
         version = ""
         while not self._stop.is_set():
+            began = self._clock()
             try:
                 version = version or self._list()
                 for newer in self._watch(version):
                     version = newer
                     self._heard()
+                    self._back_off.reset()
                 self._heard()  # closed in good order after its time
+                if self._clock() - began < 1.0:  # or at once: then not in a hurry
+                    self._stop.wait(self._back_off.pause())
             except Expired:
                 version = ""
+                self._stop.wait(self._back_off.pause())
             except Exception as error:  # whatever the library or the network raises: say so, wait, try again
                 if self._stop.is_set():
                     return
                 if getattr(error, "status", None) == GONE:
                     version = ""
-                self.problem = f"{type(error).__name__}: {error}".splitlines()[0]
+                self.problem = _in_words(error)
                 self._stop.wait(self._back_off.pause())
 
     def _heard(self) -> None:
         self.fresh, self.problem = self._clock(), ""
-        self._back_off.reset()
 
     def _list(self) -> str:
-        body = self._connection.request("GET", self._path, self._selectors)
+        body = self._connection.request("GET", self._path, self._selectors, tries=1)
         self._objects = {item["metadata"]["name"]: item for item in body["items"]}
         self._heard()
         self._tell(dict(self._objects))
@@ -158,6 +142,13 @@ class ObjectWatch:
         else:
             self._objects[name] = item
         self._tell(dict(self._objects))
+
+
+def _in_words(error: Exception) -> str:
+    """One line for people."""
+    if getattr(error, "status", None) is not None:
+        return refusal(error)
+    return (f"{type(error).__name__}: {error}".splitlines() or [""])[0]
 
 
 def _lines(response: Any) -> Iterator[bytes]:

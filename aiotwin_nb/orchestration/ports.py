@@ -110,13 +110,17 @@ class NodeSource(Protocol):
 
 @dataclass(frozen=True)
 class ClusterStatus:
-    """State of a cluster for people: reachable or not, its nodes, and what is missing with how to get it."""
+    """State of a cluster for people: reachable or not, its nodes, and what is missing with how to get it.
+
+    `missing`: without it no run works; `notes`: good to know. Commands in them stand between backquotes.
+    """
 
     name: str
     reachable: bool
     version: str = ""
     nodes: tuple[Mapping[str, Any], ...] = ()
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from aiotwin_nb.cluster.applying import Applied, apply_all, apply_one, delete, owned_by
+from aiotwin_nb.cluster.applying import Applied, apply_one, apply_owned, delete
 from aiotwin_nb.cluster.connection import DEFAULT_NAMESPACE, Connection
 from aiotwin_nb.cluster.identities import Identities
 from aiotwin_nb.cluster.manifests import (
@@ -116,7 +116,7 @@ class Deployment:
         for node, role in roles(configuration):
             manifests = self._objects(node, role, configuration.global_aggregator)
             self._services[node] = manifests
-            applied += apply_all(self.connection, [owned_by(anchor.object, manifest) for manifest in manifests])
+            applied += apply_owned(self.connection, anchor, manifests)
         return applied
 
     def prune(self, configuration: Configuration) -> list[str]:
