@@ -35,8 +35,9 @@ def _run(role: str, file: str | None) -> int:
     if file is None:
         raise ConfigError("--config: is missing; give the path of the configuration, or set FL_CONFIG")
     from fl_service.roles.config import RoleConfig
-    from fl_service.roles.process import leave, run
+    from fl_service.roles.process import calm_allocator, leave, run
 
+    calm_allocator()
     code = run(make(role, RoleConfig.load(Path(file), role)))
     leave(code)
     return code

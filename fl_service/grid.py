@@ -111,8 +111,8 @@ def checked_reply(message: Message, reply: Message) -> Message:
 class MemberGrid(Grid):
     """A Flower Grid whose members are set for every round by the one who owns membership.
 
-    `owner`: name of the aggregator that the grid is of. `begin_round` says who takes part: exactly these nodes are there
-    for a strategy to sample. `send_and_receive` returns replies sorted by node name.
+    `owner`: name of the aggregator that the grid is of. `begin_round` says who takes part: exactly these nodes are
+    there for a strategy to sample. `send_and_receive` returns replies sorted by node name.
     """
 
     def __init__(self, owner: str, run_id: int, seed: int) -> None:

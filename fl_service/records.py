@@ -78,11 +78,11 @@ def describe_arrays(record: ArrayRecord, place: str, blobs: MutableMapping[str, 
     return described
 
 
-def arrays_from(described: list[dict[str, Any]], blobs: Mapping[str, Any]) -> ArrayRecord:
+def arrays_from(described: list[dict[str, Any]], blobs: Mapping[str, bytes]) -> ArrayRecord:
     """Return the ArrayRecord that `describe_arrays` described."""
     return ArrayRecord(
         {
-            a["key"]: Array(dtype=a["dtype"], shape=tuple(a["shape"]), stype=a["stype"], data=bytes(blobs[a["blob"]]))
+            a["key"]: Array(dtype=a["dtype"], shape=tuple(a["shape"]), stype=a["stype"], data=blobs[a["blob"]])
             for a in described
         }
     )
@@ -101,7 +101,7 @@ def describe(content: RecordDict, place: str, blobs: MutableMapping[str, bytes])
     return described
 
 
-def record_from(described: list[dict[str, Any]], blobs: Mapping[str, Any]) -> RecordDict:
+def record_from(described: list[dict[str, Any]], blobs: Mapping[str, bytes]) -> RecordDict:
     """Return the RecordDict that `describe` described."""
     content = RecordDict()
     for record in described:

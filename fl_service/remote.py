@@ -57,8 +57,8 @@ class RemotePipeline:
     `global_aggregator`: its name, to which its certificate is bound. `credentials`: those of `ORCHESTRATOR`.
     `address_of`: {aggregator: `host:port`} as the *pods* see it, asked when a plan is applied.
     `on_event`: called from a thread of its own for every `MemberEvent`; must be quick and must not raise.
-    `timings`: those that the pods were configured with. `reconnect_seconds`: how long the global aggregator may be out of
-    reach before a request fails.
+    `timings`: those that the pods were configured with. `reconnect_seconds`: how long the global aggregator may be out
+    of reach before a request fails.
 
     The connection may break and come back at any time: training goes on, and a round that was finished meanwhile is
     handed over afterwards, never run twice. Where the global aggregator itself was restarted, the last checkpoint

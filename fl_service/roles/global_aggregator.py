@@ -363,9 +363,8 @@ class GlobalAggregatorProcess:
                 elif place.parent != parent or self._set_up.get(name) != (place.life, self._wanted(name)):
                     todo.append((name, parent, place))
             if todo:
-                for name, reason in self._asking.map(lambda one: self._put_in_place(*one), todo):
-                    if reason:
-                        tried[name] = reason
+                outcomes = self._asking.map(lambda one: self._put_in_place(*one), todo)
+                tried |= {name: reason for name, reason in outcomes if reason}
                 continue
             with self._changed:
                 awaited = [name for name in missing if name not in tried and self._may_come(name, forever)]

@@ -1,4 +1,4 @@
-"""A node's app in a process of its own: set up by its parent, called round by round, its memory told of when it changes."""
+"""A node's app in a process of its own: set up by its parent, called round by round, its memory told of."""
 
 from __future__ import annotations
 

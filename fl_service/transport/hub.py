@@ -1,4 +1,4 @@
-"""The parent's end: a gRPC server that children join, each over one stream; who they are is what their certificates say."""
+"""The parent's end: a gRPC server that children join, each over one stream; their certificates say who they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The child's end: one stream to its parent, opened again whenever it breaks, and to another parent when told to move."""
+"""The child's end: one stream to its parent, opened again when it breaks, and to another parent when told to move."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _Connection:
 
 
 class Link:
-    """This process as somebody's child.
+    """A process as somebody's child.
 
     `operations`: what a parent may call here. `facts`: told whenever a parent is joined. `refuge`: whom to turn to when
     the parent cannot be reached. `beat`: called with every heartbeat sent while a parent is there, and with False when
@@ -81,7 +81,7 @@ class Link:
         self.down_since: float | None = time.monotonic()
         self.problem = ""
         self._credentials, self._timings, self._limit = credentials, timings, max_message_mb
-        self._operations, self._facts, self._on_drop = operations or {}, facts, on_drop
+        self._operations, self._facts, self._on_drop = {} if operations is None else operations, facts, on_drop
         self._home, self._refuge, self._beat, self._joined = parent, refuge, beat, joined
         self._peers: dict[str, Peer] = {}
         self._current: _Connection | None = None
@@ -109,7 +109,7 @@ class Link:
             peer.fail_pending(TransportError(reason))
 
     def move(self, parent: Address) -> None:
-        """Join another parent and then leave the present one; raises TransportError, and stays, if it is out of reach."""
+        """Join another parent, then leave the present one; raises TransportError, and stays, if it is out of reach."""
         if parent == self.parent and self._current is not None:
             return
         new = self._open(parent, self._timings.move)
@@ -143,8 +143,9 @@ class Link:
                 if self._current is not current:
                     continue
                 self._current, self.down_since = None, time.monotonic()
-            self._note_problem(current.parent, current.reason or "the connection broke")
             self._beat(False)
+            if not self._ended.is_set():
+                self._note_problem(current.parent, current.reason or "the connection broke")
 
     def _try(self, tries: int) -> None:
         """Try once to reach the parent, or by turns its refuge when the parent was out of reach for some time."""

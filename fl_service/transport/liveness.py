@@ -91,7 +91,7 @@ class Liveness:
     def heard(self, name: str, now: float) -> list[Transition]:
         """Note when the last sign of life came."""
         member = self._members.get(name)
-        if member is None or member.broke is not None or now <= member.heard:
+        if member is None or member.broke is not None or member.standing == "lost" or now <= member.heard:
             return []
         member.heard = now
         return [] if member.standing == "here" else self._become(name, "here", "its heartbeat came again")

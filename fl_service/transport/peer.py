@@ -121,7 +121,7 @@ class Peer:
             again = [p.parts for number, p in self._pending.items() if number not in holding]
             again += [parts for parts in self._handled.values() if parts is not None]
         if old is not None:
-            old.close()
+            old.end()
         for parts in again:
             self._put(stream, parts)
 

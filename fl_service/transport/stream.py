@@ -36,14 +36,14 @@ class Stream:
         self._assembler = Assembler(limit_bytes)
         self._frames: deque[Sequence[bytes]] = deque()
         self._current: Iterator[bytes] | None = None
-        self._beat = self.closed = False
+        self._beat = self._last = self.closed = False
         self._changed = Condition()
 
     def put(self, parts: Sequence[bytes]) -> None:
         """Queue a frame; raises TransportError when the stream is closed or too many wait already."""
         with self._changed:
-            if self.closed or len(self._frames) >= _QUEUED:
-                raise TransportError("the connection is closed" if self.closed else f"{_QUEUED} messages wait")
+            if self.closed or self._last or len(self._frames) >= _QUEUED:
+                raise TransportError("the connection is closed" if self.closed or self._last else f"{_QUEUED} messages wait")
             self._frames.append(parts)
             self._changed.notify_all()
 
@@ -60,6 +60,12 @@ class Stream:
             self._frames.clear()
             self._changed.notify_all()
 
+    def end(self) -> None:
+        """End the stream from this side after what waits has been sent."""
+        with self._changed:
+            self._last = True
+            self._changed.notify_all()
+
     def take(self, chunk: bytes) -> Frame | None:
         """Take in a chunk that arrived: any chunk is a sign of life."""
         self.heard = time.monotonic()
@@ -69,8 +75,11 @@ class Stream:
         """Yield chunks until the stream is closed: gRPC's side of the queue."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self.closed or self._beat or self._current or self._frames)
-                if self.closed:
+                self._changed.wait_for(
+                    lambda: self.closed or self._beat or self._current or self._frames or self._last
+                )
+                if self.closed or (self._last and not self._frames and self._current is None):
+                    self.closed = True
                     return
                 if self._beat:
                     self._beat = False

@@ -54,7 +54,7 @@ class Frame:
 
     header: Mapping[str, Any]
     described: Mapping[str, Any] = field(default_factory=dict)
-    blobs: Mapping[str, memoryview] = field(default_factory=dict)
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
     oversize: float | None = None
 
     def records(self, limit_mb: float | None = None) -> dict[str, RecordDict]:
@@ -84,22 +84,41 @@ def encode(header: Mapping[str, Any], content: Content = EMPTY) -> list[bytes]:
     return [_HEAD.pack(len(head)), head, *content.blobs.values()]
 
 
-def decode(frame: bytearray | bytes) -> Frame:
-    """Read a whole frame; raises TransportError for anything that is none. Records are read when they are asked for."""
+def decode(pieces: Sequence[memoryview | bytes]) -> Frame:
+    """Read a whole frame from its pieces; raises TransportError for anything that is none.
+
+    Every blob is copied once, out of the pieces; records are read when they are asked for.
+    """
     try:
-        view = memoryview(frame)
-        (length,) = _HEAD.unpack_from(view)
-        begin = _HEAD.size + length
-        head = json.loads(bytes(view[_HEAD.size : begin]))
-        blobs = {}
-        for name, size in head["blobs"]:
-            if size < 0 or begin + size > len(view):
-                raise ValueError(f"blob {name!r} is cut off")
-            blobs[name] = view[begin : begin + size]
-            begin += size
+        rest = _Pieces(pieces)
+        head = json.loads(rest.take(_HEAD.unpack(rest.take(_HEAD.size))[0]))
+        blobs = {str(name): rest.take(size) for name, size in head["blobs"]}
         return Frame(dict(head["header"]), dict(head["records"]), blobs)
     except (struct.error, ValueError, TypeError, KeyError) as error:
         raise TransportError(f"it sent a malformed frame ({type(error).__name__}: {error})") from error
+
+
+class _Pieces:
+    """Bytes that lie in pieces, taken from the front."""
+
+    def __init__(self, pieces: Sequence[memoryview | bytes]) -> None:
+        self._pieces, self._at, self._offset = pieces, 0, 0
+
+    def take(self, size: int) -> bytes:
+        """Return the next bytes; raises ValueError where there are not so many."""
+        if size < 0:
+            raise ValueError(f"{size} bytes")
+        found: list[memoryview | bytes] = []
+        while size > 0:
+            if self._at >= len(self._pieces):
+                raise ValueError("it is cut off")
+            piece = self._pieces[self._at][self._offset : self._offset + size]
+            found.append(piece)
+            size -= len(piece)
+            self._offset += len(piece)
+            if self._offset == len(self._pieces[self._at]):
+                self._at, self._offset = self._at + 1, 0
+        return b"".join(found)
 
 
 def chunks(parts: Sequence[bytes], size: int = CHUNK) -> Iterator[bytes]:
@@ -124,36 +143,35 @@ class Assembler:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
-        self._buffer: bytearray | None = None
-        self._filled = self._total = 0
+        self._pieces: list[memoryview] | None = None
+        self._received = self._total = 0
 
     def take(self, chunk: bytes) -> Frame | None:
         """Return the frame that this chunk completes; raises TransportError for a chunk out of place."""
         kind = chunk[:1]
-        if kind == _FIRST and self._buffer is None and len(chunk) >= 1 + _TOTAL.size:
+        if kind == _FIRST and self._pieces is None and len(chunk) > _TOTAL.size:
             (self._total,) = _TOTAL.unpack_from(chunk, 1)
-            # Of a frame that is too long, enough is kept to tell what it was about.
-            self._buffer = bytearray(self._total if self._total <= self._limit else CHUNK)
-            self._filled = 0
+            self._pieces, self._received = [], 0
             data = memoryview(chunk)[1 + _TOTAL.size :]
-        elif kind == _MORE and self._buffer is not None:
+        elif kind == _MORE and self._pieces is not None:
             data = memoryview(chunk)[1:]
         else:
             raise TransportError("it sent a chunk out of place")
-        if self._filled + len(data) > self._total:
+        self._received += len(data)
+        if self._received > self._total:
             raise TransportError("it sent more than it announced")
-        kept = data[: max(0, len(self._buffer) - self._filled)]
-        self._buffer[self._filled : self._filled + len(kept)] = kept
-        self._filled += len(data)
-        if self._filled < self._total:
+        # Of a frame that is too long, enough is kept to tell what it was about.
+        if self._total <= self._limit or not self._pieces:
+            self._pieces.append(data)
+        if self._received < self._total:
             return None
-        buffer, self._buffer = self._buffer, None
-        return decode(buffer) if self._total <= self._limit else self._passed_by(buffer)
+        pieces, self._pieces = self._pieces, None
+        return decode(pieces) if self._total <= self._limit else self._passed_by(pieces)
 
-    def _passed_by(self, beginning: bytearray) -> Frame:
-        (length,) = _HEAD.unpack_from(beginning)
+    def _passed_by(self, pieces: list[memoryview]) -> Frame:
         try:
-            head = json.loads(bytes(beginning[_HEAD.size : _HEAD.size + length]))
+            rest = _Pieces(pieces)
+            head = json.loads(rest.take(_HEAD.unpack(rest.take(_HEAD.size))[0]))
             return Frame(dict(head["header"]), oversize=self._total / 1e6)
-        except (ValueError, TypeError, KeyError) as error:
+        except (struct.error, ValueError, TypeError, KeyError) as error:
             raise TransportError(f"it sent a malformed frame of {self._total / 1e6:.1f} MB") from error
