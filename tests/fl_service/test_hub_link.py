@@ -141,7 +141,12 @@ def refused(world, hub, words, **options):
 
 
 def test_another_runs_certificate_is_refused(world):
-    refused(world, world.hub(), ["CERTIFICATE_VERIFY_FAILED", "handshake", "certificate"], credentials=Authority("b").issue("n5"))
+    refused(
+        world,
+        world.hub(),
+        ["CERTIFICATE_VERIFY_FAILED", "handshake", "certificate"],
+        credentials=Authority("b").issue("n5"),
+    )
 
 
 def test_an_own_certificate_by_another_authority_is_refused_by_the_parent(world):
@@ -298,7 +303,9 @@ def test_calls_to_a_process_that_was_replaced_fail_at_once(world):
 
 def test_silent_is_late_then_back_and_its_late_answer_is_dropped(world, monkeypatch):
     hub, gate = world.hub(), threading.Event()
-    link = world.link(at(hub), operations={"wait": lambda call: gate.wait(5) and Reply({"round": call.header["round"]})})
+    link = world.link(
+        at(hub), operations={"wait": lambda call: gate.wait(5) and Reply({"round": call.header["round"]})}
+    )
     joined(hub)
     stream = link._current.stream
     monkeypatch.setattr(stream, "beat", lambda: None)  # frozen: no heartbeat, but the connection stands

@@ -83,7 +83,14 @@ def test_bytes_are_not_kept_for_a_frame_that_is_too_long():
 
 @pytest.mark.parametrize(
     "chunks_in_order",
-    [[b"Cxxx"], [b"Zxxx"], [b""], [b"F"], [b"F" + struct.pack("<Q", 3) + b"abcdef"], [b"F" + struct.pack("<Q", 9), b"F"]],
+    [
+        [b"Cxxx"],
+        [b"Zxxx"],
+        [b""],
+        [b"F"],
+        [b"F" + struct.pack("<Q", 3) + b"abcdef"],
+        [b"F" + struct.pack("<Q", 9), b"F"],
+    ],
 )
 def test_chunks_out_of_place_are_refused(chunks_in_order):
     assembler = Assembler(1000)
@@ -99,7 +106,15 @@ def head(**more) -> bytes:
 
 @pytest.mark.parametrize(
     "frame",
-    [b"", b"\x01", b"\xff\xff\xff\xff", head(blobs=[["a", 5]]), head(blobs=[["a", -5]]), head(blobs=3), head(header=[1])],
+    [
+        b"",
+        b"\x01",
+        b"\xff\xff\xff\xff",
+        head(blobs=[["a", 5]]),
+        head(blobs=[["a", -5]]),
+        head(blobs=3),
+        head(header=[1]),
+    ],
 )
 def test_malformed_frames_are_refused(frame):
     with pytest.raises(TransportError, match=r"malformed"):
