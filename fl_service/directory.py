@@ -55,12 +55,14 @@ class Directory:
 
     def _place(self, parent: str, child: Mapping[str, Any]) -> Place:
         standing, connected = child["standing"], bool(child["connected"])
-        if parent != self._root and self._reach(parent) != "here" and standing == "here":
-            standing, connected = "away", False  # nobody can say while its parent does not
+        if parent != self._root and standing == "here" and (reach := self._reach(parent)) != "here":
+            above = self._views[self._root].get(parent, {})  # nobody can say more of it than of its parent
+            standing, connected = ("away" if reach == "lost" else reach), bool(above.get("connected"))
         return Place(parent, standing, str(child.get("life", "")), connected, str(child.get("reason", "")))
 
-    def _reach(self, parent: str) -> str:
-        return str(self._views[self._root].get(parent, {}).get("standing", "lost"))
+    def _reach(self, parent: str) -> Standing:
+        standing: Standing = self._views[self._root].get(parent, {}).get("standing", "lost")
+        return standing
 
     def _news(self) -> Iterator[tuple[str, str, str]]:
         for name in sorted({name for view in self._views.values() for name in view}):

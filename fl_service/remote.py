@@ -260,7 +260,11 @@ class RemotePipeline:
             except TimeoutError:
                 pass
             down = self._link.down_since
-            if down is not None and time.monotonic() - down > self._patience:
+            if self._link.replaced.is_set():
+                problem = "another orchestrator has taken this one's place"
+            elif self._ended.is_set():
+                problem = "the pipeline is closed"
+            elif down is not None and time.monotonic() - down > self._patience:
                 problem = f"out of reach for {self._patience:g} s ({self._link.problem})"
             elif down is None and time.monotonic() > deadline:
                 problem = f"no answer for {seconds:g} s"

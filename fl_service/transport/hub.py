@@ -24,6 +24,7 @@ log = logging.getLogger("fl_service")
 _MAX_CHILDREN = 512
 _HELLO_SECONDS = 10.0
 _TICK = 0.2  # seconds
+_ASLEEP = 1.0  # seconds by which a tick is late that make us doubt ourselves rather than others
 
 
 class Hub:
@@ -86,8 +87,8 @@ class Hub:
             peer, standing = self._peers.get(name), self._liveness.standings().get(name)
             if peer is None or standing not in ("here", "away"):
                 refused: Future[Frame] = Future()
-                why = self._reasons.get(name, "") if standing else "it is not connected"
-                refused.set_exception(TransportError(f"{name} cannot be asked to {op}: {why}"))
+                why = f"it is {standing}: {self._reasons.get(name)}" if standing else "it is not connected"
+                refused.set_exception(TransportError(f"{name} was not asked: {why}"))
                 return refused
         return peer.call(op, header, content)
 
@@ -214,9 +215,10 @@ class Hub:
 
     def _watch(self) -> None:
         """Send heartbeats and notice those that do not come; this thread does nothing else."""
-        beat_at = 0.0
+        beat_at, last = 0.0, time.monotonic()
         while not self._ended.wait(_TICK):
             now = time.monotonic()
+            asleep, last = now - last - _TICK, now
             peers = list(self._peers.values())
             if now >= beat_at:
                 beat_at = now + self._timings.beat
@@ -225,6 +227,8 @@ class Hub:
                         peer.stream.beat()
             transitions: list[Transition] = []
             with self._lock:
+                if asleep > _ASLEEP:
+                    self._liveness.excuse(asleep)
                 for peer in peers:
                     if peer.stream is not None and peer.name != ORCHESTRATOR:
                         transitions += self._liveness.heard(peer.name, peer.stream.heard)
@@ -245,7 +249,7 @@ class Hub:
                 self._reasons[t.member] = t.reason
                 peer = self._peers.get(t.member)
                 if peer is not None and t.standing in ("late", "lost"):
-                    peer.fail_pending(TransportError(f"it did not reply in time: {t.reason}"))
+                    peer.fail_pending(TransportError(f"it did not reply: {t.reason}"))
                 if peer is not None and t.standing == "lost" and peer.stream is not None:
                     peer.stream.close()
             self._notify(told)

@@ -126,6 +126,7 @@ class Link:
         if current is not None:
             current.close()
         self.fail_pending("this process is ending")
+        self._beat(False)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -217,15 +218,18 @@ class Link:
 
     def _beats(self) -> None:
         """Send heartbeats, and leave a parent that was silent for long; this thread does nothing else."""
+        last = time.monotonic()
         while not self._ended.wait(self._timings.beat):
+            asleep, last = time.monotonic() - last - self._timings.beat, time.monotonic()
             current = self._current
             if current is None:
                 continue
             current.stream.beat()
+            current.stream.heard += max(0.0, asleep)  # while we slept ourselves we could not hear it
             if time.monotonic() - current.stream.heard > self._timings.lost_silent / 2:
                 current.reason = f"no heartbeat for {self._timings.lost_silent / 2:g} s"
                 current.close()
-            else:
+            elif not self._ended.is_set():
                 self._beat(True)
 
     def _peer(self, name: str) -> Peer:

@@ -116,6 +116,13 @@ class Liveness:
         """Stop watching a member: it was moved or is not part of the run any more."""
         self._members.pop(name, None)
 
+    def excuse(self, seconds: float) -> None:
+        """Count some seconds for nobody: we were frozen or starved ourselves and could not hear them."""
+        for member in self._members.values():
+            member.heard += seconds
+            if member.broke is not None:
+                member.broke += seconds
+
     def tick(self, now: float) -> list[Transition]:
         """Return what has become of the members by now."""
         t = self._timings

@@ -26,6 +26,8 @@ from fl_service.errors import FLServiceError, RestartedError, TransportError
 from fl_service.transport.stream import Stream
 from fl_service.transport.wire import EMPTY, Content, Frame, encode
 
+# One count for the whole process: a peer that was forgotten and comes again must not be asked under old numbers.
+_numbers = itertools.count(1)
 _REMEMBERED = 256  # calls that were answered and heard, should a copy of one still be on its way
 
 log = logging.getLogger("fl_service")
@@ -94,7 +96,6 @@ class Peer:
         self._ops: dict[int, str] = {}
         self._done: deque[int] = deque(maxlen=_REMEMBERED)
         self._unwanted: set[int] = set()
-        self._ids = itertools.count(1)
         self._lock = RLock()
 
     @property
@@ -153,7 +154,7 @@ class Peer:
         While there is no stream the call waits for one.
         """
         with self._lock:
-            number = next(self._ids)
+            number = next(_numbers)
             parts = encode({**(header or {}), "t": "call", "id": number, "op": op}, content)
             pending = _Pending(parts, op, Future())
             self._pending[number] = pending

@@ -70,6 +70,15 @@ def test_late_and_then_broken_is_lost_ten_seconds_after_it_broke(liveness):
     assert told(liveness.tick(16.0)) == [("n5", "lost")]
 
 
+def test_our_own_sleep_is_held_against_nobody(liveness):
+    liveness.joined("n6", 0.0)
+    liveness.broke("n6", 0.5)
+    liveness.excuse(25.0)  # frozen from 1 to 26
+    assert liveness.tick(26.0) == []
+    assert told(liveness.tick(29.5)) == [("n5", "late"), ("n6", "late")]
+    assert told(liveness.tick(35.5)) == [("n6", "lost")]
+
+
 def test_who_knows_may_say_lost_and_lost_may_join_again(liveness):
     assert told(liveness.told_lost("n5", "its pod is gone")) == [("n5", "lost")]
     assert liveness.told_lost("n5", "again") == []
