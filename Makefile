@@ -14,7 +14,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo lab test test-fast lint bench clean
+.PHONY: help demo lab test test-fast test-k3s lint bench clean
 
 bin := $(VENV)/bin
 system_torch := $(filter-out 0,$(SYSTEM_TORCH))
@@ -46,10 +46,13 @@ lab: $(ready) ## open the notebooks in JupyterLab
 	@$(bin)/aiotwin lab
 
 test: lint test-fast ## lint and all tests, the fast ones first
-	@$(bin)/python -m pytest -m slow $(PYTEST_ARGS)
+	@$(bin)/python -m pytest -m 'slow and not k3s' $(PYTEST_ARGS)
 
 test-fast: $(ready_to_test) ## the tests that train little and install nothing
-	@$(bin)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
+	@$(bin)/python -m pytest -m 'not slow and not k3s' $(PYTEST_ARGS)
+
+test-k3s: $(ready_to_test) ## the tests against a real Kubernetes; needs root and the test bed in ../shared
+	@$(bin)/python -m pytest -m k3s $(PYTEST_ARGS)
 
 lint: $(ready_to_test) ## ruff, mypy and the layers of the packages
 	@$(bin)/ruff check .
@@ -73,7 +76,7 @@ $(ready): pyproject.toml
 	@touch $@
 
 $(ready_to_test): pyproject.toml
-	$(call set_up,[test$(comma)dev])
+	$(call set_up,[kubernetes$(comma)test$(comma)dev])
 	@touch $(ready) $@
 
 comma := ,

@@ -1,11 +1,11 @@
-"""The one thing pyproject.toml cannot say: labs/ and notebooks/ stand beside the package, and inside it once built."""
+"""The one thing pyproject.toml cannot say: labs/, notebooks/ and k3s/ stand beside the package, and inside it once built."""
 
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED = {"labs": ("*.yaml", "*.csv", "*.md"), "notebooks": ("*.ipynb",)}
+SHIPPED = {"labs": ("*.yaml", "*.csv", "*.md"), "notebooks": ("*.ipynb",), "k3s": ("*.yaml", "Dockerfile")}
 
 
 class BuildPy(build_py):
@@ -17,10 +17,10 @@ class BuildPy(build_py):
         if self.editable_mode:
             return
         for folder, patterns in SHIPPED.items():
-            target = Path(self.build_lib) / "aiotwin_nb" / folder
-            self.mkpath(str(target))
-            for source in sorted(path for pattern in patterns for path in Path(folder).glob(pattern)):
-                self.copy_file(str(source), str(target / source.name))
+            for source in sorted(path for pattern in patterns for path in Path(folder).rglob(pattern)):
+                target = Path(self.build_lib) / "aiotwin_nb" / source
+                self.mkpath(str(target.parent))
+                self.copy_file(str(source), str(target))
 
 
 setup(cmdclass={"build_py": BuildPy})

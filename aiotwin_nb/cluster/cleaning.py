@@ -52,9 +52,7 @@ def clean(
     while left := leftovers(connection, run_id):
         if clock() > until:
             told = "; ".join(f"{kind} {', '.join(listed)}" for kind, listed in left.items())
-            raise RunFailed(
-                f"still there after {patience:g} s: {told}; a node that is gone keeps its pods until deleted"
-            )
+            raise RunFailed(f"still there after {patience:g} s: {told}; pods of a lost node stay until it is deleted")
         sleep(_PAUSE)
     return before
 

@@ -54,9 +54,9 @@ def match(nodes: Iterable[Node], cluster_nodes: Iterable[str], pairs: Mapping[st
             homeless.append(node.id)
     if homeless:
         raise InvalidInput(
-            f"the cluster has no node {', '.join(homeless)}; it has {', '.join(known) or 'none'}. Say which is which with "
-            f"--map {homeless[0]}=CLUSTER_NODE, or leave them out with --partial; a cluster with fewer nodes than the "
-            "scenario needs no labels: there the scenario's nodes are simulated as pods"
+            f"the cluster has no node {', '.join(homeless)}; it has {', '.join(known) or 'none'}. Say which is which "
+            f"with --map {homeless[0]}=CLUSTER_NODE, or leave them out with --partial. A cluster with fewer nodes than "
+            "the scenario needs no labels: there the scenario's nodes are simulated, several on a cluster node"
         )
     return found
 

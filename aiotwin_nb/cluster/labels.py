@@ -94,8 +94,8 @@ def _more(name: str, text: str) -> dict[str, Any]:
 
 
 def _label(path: Any) -> str:
-    """`links.n2` → `label comm/n2`."""
+    """`links.n2` → `label comm/n2`; `partition[1]` → both labels of the slot."""
     key = dotted(path)
-    head, _, rest = key.partition(".")
+    head, _, rest = key.partition("[")[0].partition(".")
     known = {"role": ROLE, "links": LINK + rest, "data": DATA + rest, "id": ID, "partition": f"{SLOT}, {SLOTS}"}
     return f"label {known[head]}" if head in known else f"annotation {MORE}, {key}"

@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiotwin_nb.cluster.backoff import BackOff
@@ -64,7 +65,8 @@ class ObjectWatch:
         """End the watch; safe to call twice."""
         self._stop.set()
         if (response := self._response) is not None:
-            response.close()
+            with suppress(Exception):  # it may have ended by itself at this very moment
+                response.shutdown()  # wakes the thread that waits for the next line; closing alone would not
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout=2)
 
@@ -118,6 +120,8 @@ class ObjectWatch:
         }
         self._response = self._connection.stream(self._path, query, SILENCE_SECONDS)
         try:
+            if self._stop.is_set():  # closed while it was being opened
+                return
             for line in _lines(self._response):
                 if self._stop.is_set():
                     return

@@ -9,7 +9,7 @@ from aiotwin_nb.continuum import natural_sorted
 
 
 def shipped(folder: str) -> Path:
-    """Folder of shipped files ("labs" or "notebooks"): inside the installed package, else in the source tree."""
+    """Folder of shipped files ("labs", "notebooks" or "k3s"): inside the installed package, else in the source tree."""
     installed = Path(str(files("aiotwin_nb"))) / folder
     return installed if installed.is_dir() else Path(str(files("aiotwin_nb"))).parent / folder
 

@@ -1,0 +1,110 @@
+"""A real API server for the tests that need one."""
+
+import fcntl
+import os
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster_support import delete_nodes
+
+TESTBED = Path(__file__).resolve().parents[3] / "shared" / "kubernetes" / "testbed"
+HOME = Path(os.environ.get("TESTBED_HOME", "/var/tmp/kube-testbed"))
+POLICIES = Path(__file__).resolve().parents[1] / "k3s" / "restricted-psp.yaml"
+PATIENCE = 900  # seconds for another test session to give the machine's one cluster back
+
+
+def testbed(*arguments):
+    environment = {**os.environ, "TESTBED_ADMISSION": "NodeRestriction,PodSecurityPolicy"}
+    command = [str(TESTBED), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, env=environment)
+
+
+@pytest.fixture(scope="session")
+def api_server():
+    """The kubeconfig of an administrator of a real API server (no kubelets: nodes are what a test writes).
+
+    TESTBED_KUBECONFIG names one that is up already, by `testbed api-up` with TESTBED_ADMISSION as below; it is left up.
+    """
+    if given := os.environ.get("TESTBED_KUBECONFIG"):
+        yield Path(given)
+        return
+    if not TESTBED.is_file():
+        pytest.skip(reason="needs the Kubernetes test bed, shared/kubernetes beside the project")
+    if os.geteuid() != 0:
+        pytest.skip(reason="the test bed needs root (network namespaces, cgroups)")
+    if not (HOME / "built").exists():
+        pytest.skip(reason=f"the test bed is not built yet: {TESTBED} build")
+    with (HOME / "tests.lock").open("w") as lock:  # there can be one cluster per machine
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        until = time.monotonic() + PATIENCE
+        while (HOME / "run").exists() and time.monotonic() < until:
+            time.sleep(1)
+        if (HOME / "run").exists():
+            pytest.skip(reason="another cluster of the test bed is up; end it with: testbed down")
+        try:
+            testbed("api-up")
+            yield HOME / "run" / "pki" / "admin.kubeconfig"
+        finally:
+            testbed("down")
+
+
+@pytest.fixture(scope="session")
+def policies(api_server):
+    """The API server with the PodSecurityPolicies "restricted" and "unrestricted"; none may be used yet."""
+    from aiotwin_nb.cluster.connection import Connection
+
+    administrator = Connection.open(api_server)
+    for item in yaml.safe_load_all(POLICIES.read_text()):
+        group = item["apiVersion"].partition("/")[0]
+        collection = {"policy": "podsecuritypolicies", "rbac.authorization.k8s.io": "clusterroles"}[group]
+        path = f"/apis/{item['apiVersion']}/{collection}/{item['metadata']['name']}"
+        query = {"fieldManager": "tests", "force": "true"}
+        administrator.request("PATCH", path, query, item, "application/apply-patch+yaml")
+    return api_server
+
+
+def namespace_under(api_server, policy):
+    """A connection with a new namespace in which pods may be made under a policy, by whatever controller."""
+    from aiotwin_nb.cluster.connection import Connection
+    from aiotwin_nb.cluster.namespaces import prepare_namespace
+
+    made = Connection.open(api_server, namespace=f"test-{uuid.uuid4().hex[:8]}")
+    prepare_namespace(made)
+    group = "rbac.authorization.k8s.io"
+    binding = {
+        "apiVersion": f"{group}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "policy", "namespace": made.namespace},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": f"psp-{policy}"},
+        "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:serviceaccounts"}],
+    }
+    made.request("POST", f"/apis/{group}/v1/namespaces/{made.namespace}/rolebindings", None, binding)
+    delete_nodes(made)
+    yield made
+    delete_nodes(made)
+    made.request("DELETE", f"/api/v1/namespaces/{made.namespace}")
+
+
+@pytest.fixture
+def connection(policies):
+    """A connection with a namespace of its own, and no nodes."""
+    yield from namespace_under(policies, "unrestricted")
+
+
+@pytest.fixture
+def restricted_connection(policies):
+    """The same, in a namespace that lets in only pods which keep to the profile "restricted"."""
+    yield from namespace_under(policies, "restricted")
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    """The user's state folder, empty; no kubeconfig is found by itself."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    return tmp_path / "state" / "aiotwin"
