@@ -120,7 +120,7 @@ def _check_all_asked(strategy: Strategy, messages: list[Message], members: Seque
 
 
 def _inspect(reply: Message, sent: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return a reply's metrics, with its update norm; raises FLServiceError for a reply that cannot be used."""
+    """Return a reply's metrics, with a client's update norm; raises FLServiceError for one that cannot be used."""
     if reply.has_error():
         raise FLServiceError(reply.error.reason)
     records = list(reply.content.array_records.values())
@@ -134,15 +134,21 @@ def _inspect(reply: Message, sent: Mapping[str, np.ndarray]) -> dict[str, Any]:
     loss = training_loss(metrics)
     if any(key in metrics for key in LOSS_KEYS) and not math.isfinite(loss):
         raise FLServiceError(f"its training loss is {loss}: it diverged; try a smaller learning rate")
-    norm = _distance(to_arrays(records[0]), sent)
-    return {"update_norm": norm, **metrics}
+    arrays = to_arrays(records[0])
+    _check_fits(arrays, sent)
+    if "update_norm" not in metrics and "report" not in reply.content.config_records:
+        metrics["update_norm"] = _distance(arrays, sent)
+    return metrics
 
 
-def _distance(arrays: Mapping[str, np.ndarray], sent: Mapping[str, np.ndarray]) -> float:
+def _check_fits(arrays: Mapping[str, np.ndarray], sent: Mapping[str, np.ndarray]) -> None:
     if arrays.keys() != sent.keys() or any(arrays[key].shape != sent[key].shape for key in sent):
         raise FLServiceError("its arrays have other names or shapes than the model it was sent")
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise FLServiceError("its arrays are not finite (NaN or infinite): it diverged; try a smaller learning rate")
+
+
+def _distance(arrays: Mapping[str, np.ndarray], sent: Mapping[str, np.ndarray]) -> float:
     with np.errstate(over="ignore"):
         return math.sqrt(sum(float(np.square(arrays[key] - sent[key], dtype=np.float64).sum()) for key in sent))
 

@@ -43,7 +43,9 @@ class Stream:
         """Queue a frame; raises TransportError when the stream is closed or too many wait already."""
         with self._changed:
             if self.closed or self._last or len(self._frames) >= _QUEUED:
-                raise TransportError("the connection is closed" if self.closed or self._last else f"{_QUEUED} messages wait")
+                raise TransportError(
+                    "the connection is closed" if self.closed or self._last else f"{_QUEUED} messages wait"
+                )
             self._frames.append(parts)
             self._changed.notify_all()
 
@@ -75,9 +77,7 @@ class Stream:
         """Yield chunks until the stream is closed: gRPC's side of the queue."""
         while True:
             with self._changed:
-                self._changed.wait_for(
-                    lambda: self.closed or self._beat or self._current or self._frames or self._last
-                )
+                self._changed.wait_for(lambda: self.closed or self._beat or self._current or self._frames or self._last)
                 if self.closed or (self._last and not self._frames and self._current is None):
                     self.closed = True
                     return

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster_support import delete_nodes
+from cluster_support import delete_nodes, wait_until
 
 TESTBED = Path(__file__).resolve().parents[3] / "shared" / "kubernetes" / "testbed"
 HOME = Path(os.environ.get("TESTBED_HOME", "/var/tmp/kube-testbed"))
@@ -83,10 +83,25 @@ def namespace_under(api_server, policy):
         "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:serviceaccounts"}],
     }
     made.request("POST", f"/apis/{group}/v1/namespaces/{made.namespace}/rolebindings", None, binding)
+    wait_until(lambda: pods_can_be_made(made, policy), 30, 0.1)
     delete_nodes(made)
     yield made
     delete_nodes(made)
     made.request("DELETE", f"/api/v1/namespaces/{made.namespace}")
+
+
+def pods_can_be_made(connection, policy):
+    """Whether controllers may make pods: they have a new right, and pods an account, a moment after the namespace."""
+    attributes = {"verb": "use", "group": "policy", "resource": "podsecuritypolicies", "name": policy}
+    spec = {
+        "user": "system:serviceaccount:kube-system:replicaset-controller",
+        "groups": ["system:serviceaccounts"],
+        "resourceAttributes": {**attributes, "namespace": connection.namespace},
+    }
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+    answer = connection.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", None, review)
+    accounts = connection.request("GET", f"/api/v1/namespaces/{connection.namespace}/serviceaccounts")["items"]
+    return answer["status"]["allowed"] and any(a.get("secrets") for a in accounts)
 
 
 @pytest.fixture

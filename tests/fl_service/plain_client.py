@@ -35,6 +35,6 @@ def train(message: Message, context: Context) -> Message:
         arrays["more"] = np.zeros(3_000_000, np.float32)
     content = {
         "arrays": ArrayRecord({key: Array(array) for key, array in arrays.items()}),
-        "metrics": MetricRecord({"num-examples": 10 + len(name)}),
+        "metrics": MetricRecord({"num-examples": 10 + len(name), "update_norm": 0.0}),
     }
     return Message(RecordDict(content), reply_to=message)

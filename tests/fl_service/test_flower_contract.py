@@ -7,7 +7,7 @@ import sys
 
 import flwr
 import pytest
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, Message, Metadata, RecordDict
 from flwr.serverapp import strategy as flower
 
 from fl_service import flower_internals
@@ -34,6 +34,15 @@ def test_stamp_gives_the_id_that_a_reply_refers_to():
     assert Message(CONTENT, reply_to=message).metadata.reply_to_message_id == "m-1"
 
 
+def test_a_delivered_message_is_replied_to_as_if_it_had_been_sent_here():
+    flower_internals.speak_as(1, 9)
+    metadata = Metadata(1, "m-1", 5, 9, "", "g", 1.0, 3600.0, "train")
+    message = flower_internals.delivered(CONTENT, metadata)
+    assert message.metadata.created_at == 1.0
+    reply = Message(CONTENT, reply_to=message).metadata
+    assert (reply.src_node_id, reply.dst_node_id, reply.reply_to_message_id, reply.group_id) == (9, 5, "m-1", "g")
+
+
 def test_empty_run_has_the_id():
     assert flower_internals.empty_run(12).run_id == 12
 
@@ -56,6 +65,9 @@ def test_strategies_take_the_arguments_that_we_manage(name):
         ("fl_service.grid", ["torch"]),
         ("fl_service.aggregation", ["torch"]),
         ("fl_service.checkpoint", ["torch"]),
+        ("fl_service.roles.global_aggregator", ["torch", "sklearn", "scipy", "pandas"]),
+        ("fl_service.roles.local_aggregator", ["torch", "sklearn", "scipy", "pandas"]),
+        ("fl_service.roles.client", ["torch"]),
         ("fl_service.tasks", ["torch", "flwr", "sklearn", "torchvision"]),
     ],
 )

@@ -206,13 +206,18 @@ def test_a_killed_evaluator_is_waited_for(run):
     assert run.go().evaluation.accuracy > 0
 
 
+def cut_short(pipeline, number):
+    with pytest.raises(FLServiceError):
+        pipeline.run_round(number)
+
+
 def test_the_orchestrator_may_go_and_come_back_while_a_round_runs(run):
     for client in CLIENTS:
         run.mode(client, "sleep 0.5")
     calls = run.states()["c1"]
     first = run.cluster.pipeline()
     first.restore(run.folder / "checkpoint", nodes(), NODES, PLAN)
-    started = threading.Thread(target=lambda: pytest.raises(FLServiceError, first.run_round, run.round + 1))
+    started = threading.Thread(target=cut_short, args=(first, run.round + 1))
     started.start()
     time.sleep(0.4)
     first.close()  # the orchestrator's process dies
@@ -240,7 +245,7 @@ def test_another_plan_after_coming_back_gives_the_round_under_way_up(run):
     calls = run.states()["c1"]
     first = run.cluster.pipeline()
     first.restore(run.folder / "checkpoint", nodes(), NODES, PLAN)
-    thread = threading.Thread(target=lambda: pytest.raises(FLServiceError, first.run_round, run.round + 1))
+    thread = threading.Thread(target=cut_short, args=(first, run.round + 1))
     thread.start()
     time.sleep(0.4)
     first.close()

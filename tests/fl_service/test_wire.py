@@ -1,5 +1,6 @@
 import json
 import struct
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -94,9 +95,11 @@ def test_bytes_are_not_kept_for_a_frame_that_is_too_long():
 )
 def test_chunks_out_of_place_are_refused(chunks_in_order):
     assembler = Assembler(1000)
+    *before, last = chunks_in_order
+    for chunk in before:
+        assembler.take(chunk)
     with pytest.raises(TransportError):
-        for chunk in chunks_in_order:
-            assembler.take(chunk)
+        assembler.take(last)
 
 
 def head(**more) -> bytes:
@@ -126,10 +129,8 @@ def test_whatever_comes_is_a_frame_or_is_refused(noise, place, value):
     valid = bytearray(b"".join(encode({"id": 1}, Content({"c": content()}))))
     valid[place % len(valid)] = value
     for frame in (noise, bytes(valid)):
-        try:
+        with suppress(FLServiceError):
             decode([frame]).records()
-        except FLServiceError:
-            pass
 
 
 def array(data: bytes, shape=(2,), dtype="float32", stype="numpy.ndarray") -> RecordDict:
