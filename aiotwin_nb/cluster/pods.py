@@ -14,6 +14,7 @@ from aiotwin_nb.errors import RunFailed
 
 # Reasons of a waiting container that do not mend themselves within a start's patience.
 HOPELESS = ("ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
+TROUBLE_SECONDS = 30.0  # of the same trouble before it is taken for lasting
 PODLESS_SECONDS = 5.0  # without a pod before it is asked what holds it back
 SUSPICIOUS = ("ImagePullBackOff", "ErrImagePull", "CrashLoopBackOff", "RunContainerError")
 
@@ -106,6 +107,7 @@ class PodWatch:
         """
         wanted, began = set(nodes), clock()
         podless_patience = PODLESS_SECONDS
+        since: dict[str, float] = {}  # {node whose pod has a trouble: seconds waited when it was first seen}
         while True:
             with self._changed:
                 present = [pod for pod in self._pods.values() if not pod.leaving]
@@ -114,7 +116,10 @@ class PodWatch:
                     return
                 waited = clock() - began
                 podless = missing - {pod.node for pod in present}
-                hopeless = any(pod.node in missing and pod.hopeless for pod in present)
+                troubled = {pod.node: pod for pod in present if pod.node in missing and pod.trouble}
+                since = {node: since.get(node, waited) for node in troubled}
+                lasting = any(waited - first >= TROUBLE_SECONDS for first in since.values())
+                hopeless = lasting or any(pod.hopeless for pod in troubled.values())
                 if not hopeless and waited < min(seconds, podless_patience if podless else seconds):
                     self._changed.wait(0.5)
                     continue

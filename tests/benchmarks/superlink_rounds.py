@@ -76,9 +76,7 @@ def superlink_rounds(nodes: int, size: int, rounds: int, limit: float) -> tuple[
         (app / "bench/server.py").write_text(server)
         port = _port()  # of all its APIs
         (folder / "home").mkdir()
-        config = (
-            f'[superlink]\ndefault = "bench"\n[superlink.bench]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
-        )
+        config = f'[superlink]\ndefault = "bench"\n[superlink.bench]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
         (folder / "home/config.toml").write_text(config)
         environment = {
             **os.environ,

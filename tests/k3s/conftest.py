@@ -24,7 +24,13 @@ def pytest_collection_modifyitems(items):
 
 def make_images():
     """Bring the image archives up to date; a file changes nothing where they are."""
-    command = [sys.executable, FOLDER / "make_images.py", HOME / "fl", HOME / "img" / "dns-root", SHARED / "make_image.py"]
+    command = [
+        sys.executable,
+        FOLDER / "make_images.py",
+        HOME / "fl",
+        HOME / "img" / "dns-root",
+        SHARED / "make_image.py",
+    ]
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=900)
 
 
@@ -40,15 +46,18 @@ def bring_up():
     written = False
     while up.poll() is None:
         if not written:
-            apply = [TESTBED, "kubectl", "apply", "-f", FOLDER / "policies.yaml"]
+            apply = [TESTBED, "kubectl", "apply", "-f", FOLDER / "restricted-psp.yaml", "-f", FOLDER / "policies.yaml"]
             written = subprocess.run(apply, capture_output=True, timeout=60).returncode == 0
         time.sleep(0.5)
     assert up.returncode == 0, up.stderr.read()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bed():
     """Two real nodes; pods are admitted under a restricted policy only."""
+    if os.environ.get("TESTBED_UP"):  # one that is up already, and stays up
+        yield Bed()
+        return
     if not TESTBED.is_file():
         pytest.skip(reason="needs the Kubernetes test bed, shared/kubernetes beside the project")
     if os.geteuid() != 0:

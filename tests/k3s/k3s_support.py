@@ -207,3 +207,8 @@ def course(summary):
     """What must be the same wherever a run takes place."""
     history = [{key: value for key, value in row.items() if key != "seconds"} for row in summary["history"]]
     return {"history": history, "ledger": summary["ledger"], "reconfigurations": summary["reconfigurations"]}
+
+
+def run_here(*arguments, folder):
+    """`aiotwin …` to its end."""
+    return subprocess.run(command_line(*arguments), capture_output=True, text=True, env=environment(folder))
