@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,28 +53,43 @@ def bring_up():
     assert up.returncode == 0, up.stderr.read()
 
 
+@contextmanager
+def cluster():
+    """(two real nodes, "") while it lasts, or (None, why there are none)."""
+    if os.environ.get("TESTBED_UP"):  # they are up already, and stay up
+        yield Bed(), ""
+    elif reason := lacking():
+        yield None, reason
+    else:
+        make_images()
+        with (HOME / "tests.lock").open("w") as lock:  # there can be one cluster per machine
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            until = time.monotonic() + PATIENCE
+            while (HOME / "run").exists() and time.monotonic() < until:
+                time.sleep(1)
+            if (HOME / "run").exists():
+                yield None, "another cluster of the test bed is up; end it with: testbed down"
+                return
+            try:
+                bring_up()
+                yield Bed(), ""
+            finally:
+                testbed("down")
+
+
+def lacking():
+    """Why there can be no cluster here; an empty text where there can."""
+    if not TESTBED.is_file():
+        return "needs the Kubernetes test bed, shared/kubernetes beside the project"
+    if os.geteuid() != 0:
+        return "the test bed needs root (network namespaces, cgroups)"
+    return "" if (HOME / "built").exists() else f"the test bed is not built yet: {TESTBED} build"
+
+
 @pytest.fixture(scope="package")
 def bed():
     """Two real nodes; pods are admitted under a restricted policy only."""
-    if os.environ.get("TESTBED_UP"):  # one that is up already, and stays up
-        yield Bed()
-        return
-    if not TESTBED.is_file():
-        pytest.skip(reason="needs the Kubernetes test bed, shared/kubernetes beside the project")
-    if os.geteuid() != 0:
-        pytest.skip(reason="the test bed needs root (network namespaces, cgroups)")
-    if not (HOME / "built").exists():
-        pytest.skip(reason=f"the test bed is not built yet: {TESTBED} build")
-    make_images()
-    with (HOME / "tests.lock").open("w") as lock:  # there can be one cluster per machine
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        until = time.monotonic() + PATIENCE
-        while (HOME / "run").exists() and time.monotonic() < until:
-            time.sleep(1)
-        if (HOME / "run").exists():
-            pytest.skip(reason="another cluster of the test bed is up; end it with: testbed down")
-        try:
-            bring_up()
-            yield Bed()
-        finally:
-            testbed("down")
+    with cluster() as (found, reason):
+        if found is None:
+            pytest.skip(reason=reason)
+        yield found

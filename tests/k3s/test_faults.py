@@ -47,7 +47,7 @@ def rounds_without(run, node, since):
 def test_a_killed_pod_comes_back(bed, run, node, reference):
     before = run.rounds()[-1]
     Happenings(bed.connection).fail(run.id, node)
-    run.wait_for(f"{node} noticed", lambda: run.standings(node)[-1] in ("late", "back", "lost", "restored"))
+    run.wait_for(f"{node} noticed", lambda: {"late", "lost", "restored"} & set(run.standings(node)))
     run.finish()
     assert_every_round_once(run)
     results = {event.result.round: event.result for event in run.events("round_finished")}
