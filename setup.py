@@ -1,4 +1,4 @@
-"""The one thing pyproject.toml cannot say: labs/, notebooks/ and k3s/ stand beside the package, and inside it once built."""
+"""What pyproject.toml cannot say: labs/, notebooks/ and k3s/ stand beside the package, and inside it once built."""
 
 from pathlib import Path
 

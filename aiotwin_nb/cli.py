@@ -136,7 +136,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _cluster_arguments(group: Any) -> None:
-    group.add_argument("--kubeconfig", metavar="FILE", help="default: $KUBECONFIG, ~/.kube/config, K3s's own")
+    group.add_argument("--kubeconfig", metavar="FILE", help="default: the cluster attached to, else kubectl's")
     group.add_argument("--context", metavar="NAME", help="a context of it; default: the current one")
     group.add_argument("--namespace", metavar="NAME", help="default: the context's, else aiotwin")
     group.add_argument(

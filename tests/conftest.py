@@ -8,6 +8,15 @@ import pytest
 os.environ.setdefault("WANDB_MODE", "offline")
 
 
+def pytest_collection_modifyitems(config, items):
+    """Tests against a real Kubernetes bring one up as root: only those who ask for them get them."""
+    if "k3s" in config.option.markexpr:
+        return
+    for item in items:
+        if item.get_closest_marker("k3s"):
+            item.add_marker(pytest.mark.skip(reason="brings up a Kubernetes; ask for it with: make test-k3s"))
+
+
 @pytest.fixture(scope="session")
 def shared():
     """The folder beside the project with recorded runs and data; tests that need it skip where it is absent."""

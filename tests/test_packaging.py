@@ -145,7 +145,7 @@ def wheel(tmp_path_factory):
     """Names in the wheel, built from a copy: a build leaves folders behind in its source tree."""
     pytest.importorskip("setuptools", minversion="77")
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("aiotwin_nb", "fl_service", "labs", "notebooks"):
+    for name in ("aiotwin_nb", "fl_service", "k3s", "labs", "notebooks"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for path in ROOT.glob("*"):
@@ -166,6 +166,9 @@ def test_the_wheel_holds_what_a_user_needs(wheel):
                 assert f"aiotwin_nb/{folder}/{path.name}" in names
     assert "aiotwin_nb/labs/improvement.yaml" in names
     assert "aiotwin_nb/py.typed" in names
+    manifests = {f"aiotwin_nb/{path.relative_to(ROOT)}" for path in (ROOT / "k3s").rglob("*") if path.is_file()}
+    assert manifests <= names
+    assert {"fl_service/Dockerfile", "fl_service/.dockerignore", "fl_service/requirements-client.txt"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "k3s/", "labs/", "notebooks/"))]
     modules = {

@@ -41,39 +41,36 @@ class Applied:
 
 
 def apply_owned(connection: Connection, owner: Applied, manifests: Iterable[Manifest]) -> list[Applied]:
-    """Apply objects in order, owned by one that was applied before; raises AIoTwinError naming what is refused."""
-    fresh = owner.outcome == "created"
-    return [apply_one(connection, owned_by(owner.object, manifest), replace=fresh) for manifest in manifests]
+    """Apply objects in order, owned by one that was applied before; raises AIoTwinError naming what is refused.
+
+    Where the owner is new, objects of the same names belong to one that is gone: the cluster is about to delete them,
+    so they are deleted first and made anew.
+    """
+    owned = [owned_by(owner.object, manifest) for manifest in manifests]
+    if owner.outcome == "created":
+        for manifest in owned:
+            delete(connection, manifest)
+    return [apply_one(connection, manifest) for manifest in owned]
 
 
-def apply_one(connection: Connection, manifest: Manifest, *, dry_run: bool = False, replace: bool = False) -> Applied:
+def apply_one(connection: Connection, manifest: Manifest, *, dry_run: bool = False) -> Applied:
     """Make one object be what the manifest says; fields that others own are left alone.
 
-    A Secret is made once and never read, so that no right to read secrets is needed; it stays as it is unless `replace`
-    says that one of the same name is of no use any more: it belonged to an owner that is gone.
+    A Secret is made once and stays as it is: so it is never read, and no right to read secrets is needed.
     """
     kind, name = manifest["kind"], manifest["metadata"]["name"]
+    query = {"fieldManager": MANAGER, **({"dryRun": "All"} if dry_run else {})}
     if kind == "Secret":
-        return _make_once(connection, manifest, dry_run=dry_run, replace=replace)
+        with connection.asking(f"making {kind} {name}"):
+            made = _post(connection, manifest, query)
+        return Applied(kind, name, "unchanged" if made is None else "created", manifest)
     path = f"{_collection(connection, manifest)}/{name}"
     before = read(connection, manifest)
-    query = {"fieldManager": MANAGER, "force": "true", **({"dryRun": "All"} if dry_run else {})}
     with connection.asking(f"applying {kind} {name}"):
-        after = connection.request("PATCH", path, query, manifest, "application/apply-patch+yaml")
+        after = connection.request("PATCH", path, {**query, "force": "true"}, manifest, "application/apply-patch+yaml")
     if before is None:
         return Applied(kind, name, "created", after)
     return Applied(kind, name, "unchanged" if _version(before) == _version(after) else "changed", after)
-
-
-def _make_once(connection: Connection, manifest: Manifest, *, dry_run: bool, replace: bool) -> Applied:
-    kind, name = manifest["kind"], manifest["metadata"]["name"]
-    query = {"fieldManager": MANAGER, **({"dryRun": "All"} if dry_run else {})}
-    with connection.asking(f"making {kind} {name}"):
-        made = _post(connection, manifest, query)
-        if made is None and replace and not dry_run:
-            delete(connection, manifest)
-            made = _post(connection, manifest, query)
-    return Applied(kind, name, "unchanged" if made is None else "created", manifest)
 
 
 def _post(connection: Connection, manifest: Manifest, query: Mapping[str, str]) -> Mapping[str, Any] | None:
