@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aiotwin_nb.runtime.kubernetes import ClusterOptions
+    from aiotwin_nb.runtime.members import ClusterRun
     from fl_service.spec import TrainingSpec
 
 RUNTIMES = ("embedded", "stacked", "kubernetes")
@@ -444,10 +445,13 @@ def execute(
     cluster: ClusterOptions | None = None,
 ) -> RunState:
     """Run a scenario in this process, to the end. `cluster`: which one, for the runtime `kubernetes`."""
+    on_cluster = _on_cluster(runtime, cluster)
+    if on_cluster is not None:
+        scenario = on_cluster.nodes_of_cluster(scenario)
     rules = check(scenario)
     check_new(directory)
     tracker = make_tracker(tracking)
-    engine = _engine(runtime, scenario, workers, directory, cluster)
+    engine = _engine(runtime, scenario, workers, directory, on_cluster)
     notes: dict[str, Any] = {
         "runtime": runtime,
         "tracking": tracker.mode,
@@ -455,8 +459,8 @@ def execute(
     }
     if scenario.model_size_mb == "auto":
         notes["model_size_mb"] = str(engine.model_size_mb())
-    if cluster is not None:
-        notes["cluster"] = vars(cluster)
+    if on_cluster is not None:
+        notes["cluster"] = vars(on_cluster.options)
     run_directory = RunDirectory.create(directory, scenario, notes)
     try:
         store = DirectoryStore(run_directory, _training_check(scenario))
@@ -465,6 +469,8 @@ def execute(
     except AIoTwinError:
         run_directory.remove()
         raise
+    if on_cluster is not None:
+        on_cluster.attach(orchestrator, run_directory.inbox, scenario.infrastructure)
     with stopping_on_signals(orchestrator):
         return orchestrator.run(run_directory.run_id)
 
@@ -487,7 +493,8 @@ def continue_run(
             directory.release()
             return state
         store = DirectoryStore(directory, _training_check(rules.scenario))
-        engine = _engine(_runtime_of(directory), rules.scenario, workers, directory.path, _cluster_of(directory))
+        on_cluster = _on_cluster(_runtime_of(directory), _cluster_of(directory))
+        engine = _engine(_runtime_of(directory), rules.scenario, workers, directory.path, on_cluster)
         tracked = {row["round"] for row in _wandb_rows(directory)}
         tracker = make_tracker(tracking)
         tracker.start(directory.tracking_id, directory.path, {"scenario": rules.scenario.resolved()})
@@ -495,6 +502,8 @@ def continue_run(
         directory.release()
         raise
     orchestrator = Orchestrator(rules, engine, store, tracker, listeners)
+    if on_cluster is not None:
+        on_cluster.attach(orchestrator, directory.inbox, state.infrastructure)
     with stopping_on_signals(orchestrator):
         return orchestrator.resume(tracked)
 
@@ -508,18 +517,20 @@ def _training_check(scenario: Scenario) -> Callable[[Infrastructure], None]:
     return check_nodes
 
 
-def _engine(runtime: str, scenario: Scenario, workers: int, directory: Path, cluster: ClusterOptions | None) -> Runtime:
-    """The runtime of a run; one on a cluster tells the run of lost nodes by its inbox."""
+def _on_cluster(runtime: str, options: ClusterOptions | None) -> ClusterRun | None:
+    """What a run on a cluster needs besides; None for one on this machine."""
     if runtime != "kubernetes":
+        return None
+    from aiotwin_nb.runtime.kubernetes import ClusterOptions
+    from aiotwin_nb.runtime.members import ClusterRun
+
+    return ClusterRun(options or ClusterOptions())
+
+
+def _engine(runtime: str, scenario: Scenario, workers: int, directory: Path, on_cluster: ClusterRun | None) -> Runtime:
+    if on_cluster is None:
         return make_runtime(runtime, scenario, workers)
-    from aiotwin_nb.runtime.kubernetes import ClusterOptions, kubernetes_runtime
-
-    def lost(node: str, reason: str) -> None:
-        submit(directory / "inbox", Command(command="inject", remove=[node]))
-
-    arriving = [node.id for change in scenario.changes().values() for node in change.added]
-    nodes = list(dict.fromkeys([*scenario.infrastructure.nodes, *arriving]))
-    return kubernetes_runtime(training_spec(scenario), nodes, directory, cluster or ClusterOptions(), lost)
+    return on_cluster.runtime(training_spec(scenario), scenario, directory)
 
 
 def _cluster_of(directory: RunDirectory) -> ClusterOptions | None:

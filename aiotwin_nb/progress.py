@@ -11,6 +11,7 @@ from aiotwin_nb.orchestration.events import (
     Decided,
     Event,
     InfrastructureChanged,
+    MemberChanged,
     Planned,
     Reconfigured,
     RoundFinished,
@@ -21,6 +22,8 @@ from aiotwin_nb.orchestration.events import (
 from aiotwin_nb.orchestration.state import RunState
 from aiotwin_nb.planning.configuration import Configuration
 from aiotwin_nb.scenario import number
+
+TOLD = ("late", "back", "lost", "restored")  # what becomes of members; joining and moving is seen from the plan
 
 
 class Progress(Protocol):
@@ -80,6 +83,8 @@ def describe(event: Event, state: RunState) -> str | None:
             return f"decision after round {state.round}: {record.decision.upper()}: {record.reason}"
         case CommandRejected():
             return f"command rejected: {event.reason}"
+        case MemberChanged() if event.standing in TOLD:
+            return f"{event.node} is {event.standing}: {event.reason}"
         case RunResumed():
             return f"resumed after round {event.after_round}"
         case RunEnded():

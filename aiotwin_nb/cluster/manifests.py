@@ -120,7 +120,7 @@ def objects_of(service: Service, names: Names, images: Images) -> list[Manifest]
     ]
     if service.role != "client":
         ports = [{"name": "fl", "port": PORT, "targetPort": "fl", "protocol": "TCP"}]
-        # A pod is ready once it has joined its parent, which must be reachable before that. Certificates say who is who.
+        # A pod is ready once it has joined its parent, which must be reachable before that: certificates say who it is.
         spec = {"type": "ClusterIP", "selector": labels, "ports": ports, "publishNotReadyAddresses": True}
         made.append(_object("v1", "Service", names, name, labels, spec=spec))
     return [*made, _deployment(service, names, images)]

@@ -14,7 +14,17 @@ from aiotwin_nb.errors import RunFailed
 
 # Reasons of a waiting container that do not mend themselves within a start's patience.
 HOPELESS = ("ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
+TROUBLE_SECONDS = 30.0  # of the same trouble before it is taken for lasting
+PODLESS_SECONDS = 5.0  # without a pod before it is asked what holds it back
 SUSPICIOUS = ("ImagePullBackOff", "ErrImagePull", "CrashLoopBackOff", "RunContainerError")
+
+
+class PodsNotReady(RunFailed):
+    """Pods did not get ready; `reasons`: {node, as labels name it: why}."""
+
+    def __init__(self, message: str, reasons: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.reasons = dict(reasons)
 
 
 @dataclass(frozen=True)
@@ -82,23 +92,41 @@ class PodWatch:
         found = [pod for pod in self.pods() if pod.role == role and not pod.leaving and pod.phase == "Running"]
         return next((pod.name for pod in sorted(found, key=lambda pod: not pod.ready)), "")
 
-    def wait_ready(self, nodes: Iterable[str], seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def wait_ready(
+        self,
+        nodes: Iterable[str],
+        seconds: float,
+        *,
+        held_back: Callable[[str], str] = lambda node: "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Wait until the services of these nodes (as labels name them) are ready.
 
-        Raises RunFailed naming those that are not in time, with the reason; at once where there is no hope.
+        `held_back`: why a node has no pod, asked after some seconds without one. Raises PodsNotReady naming those that
+        are not in time, with the reason; at once where there is no hope.
         """
-        wanted, until = set(nodes), clock() + seconds
-        with self._changed:
-            while True:
+        wanted, began = set(nodes), clock()
+        podless_patience = PODLESS_SECONDS
+        since: dict[str, float] = {}  # {node whose pod has a trouble: seconds waited when it was first seen}
+        while True:
+            with self._changed:
                 present = [pod for pod in self._pods.values() if not pod.leaving]
-                ready = {pod.node for pod in present if pod.ready}
-                if wanted <= ready:
+                missing = wanted - {pod.node for pod in present if pod.ready}
+                if not missing:
                     return
-                hopeless = [pod for pod in present if pod.node in wanted and pod.hopeless]
-                left = until - clock()
-                if hopeless or left <= 0:
-                    raise RunFailed(_explain(sorted(wanted - ready), present, seconds, self._watch.problem))
-                self._changed.wait(min(left, 1.0))
+                waited = clock() - began
+                podless = missing - {pod.node for pod in present}
+                troubled = {pod.node: pod for pod in present if pod.node in missing and pod.trouble}
+                since = {node: since.get(node, waited) for node in troubled}
+                lasting = any(waited - first >= TROUBLE_SECONDS for first in since.values())
+                hopeless = lasting or any(pod.hopeless for pod in troubled.values())
+                if not hopeless and waited < min(seconds, podless_patience if podless else seconds):
+                    self._changed.wait(0.5)
+                    continue
+            held = {node: why for node in sorted(podless) if (why := held_back(node))}
+            if hopeless or held or waited >= seconds:
+                raise _not_ready(sorted(missing), present, held, waited, self._watch.problem)
+            podless_patience = waited + PODLESS_SECONDS
 
     def close(self) -> None:
         """End the watch; safe to call twice."""
@@ -110,13 +138,16 @@ class PodWatch:
             self._changed.notify_all()
 
 
-def _explain(missing: list[str], present: list[PodState], seconds: float, problem: str) -> str:
-    parts = []
+def _not_ready(
+    missing: list[str], present: list[PodState], held: Mapping[str, str], seconds: float, problem: str
+) -> PodsNotReady:
+    reasons = {}
     for node in missing:
         pods = [pod for pod in present if pod.node == node]
-        if not pods:
-            parts.append(f"{node} has no pod yet (a quota, or the controller manager, may hold it back)")
+        if pods:
+            reasons[node] = f"{pods[0].name} is {pods[0].phase}: {pods[0].trouble or 'not ready yet'}"
         else:
-            parts.append(f"{node} ({pods[0].name}) is {pods[0].phase}: {pods[0].trouble or 'not ready yet'}")
+            reasons[node] = f"no pod can be made: {held[node]}" if node in held else "it has no pod yet"
+    told = "; ".join(f"{node}: {reason}" for node, reason in reasons.items())
     api = f"; the API server: {problem}" if problem else ""
-    return f"the pods of the run are not ready after {seconds:g} s: {'; '.join(parts)}{api}"
+    return PodsNotReady(f"the pods of the run are not ready after {seconds:.0f} s: {told}{api}", reasons)

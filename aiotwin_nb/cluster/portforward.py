@@ -74,7 +74,8 @@ class PortForward:
         pod = self._find_pod()
         if not pod:
             raise AIoTwinError("there is no such pod yet")
-        api = client.CoreV1Api(self._connection.api)
+        # A client of its own: while a stream is opened, the library sends all of a client's requests that way.
+        api = client.CoreV1Api(client.ApiClient(self._connection.api.configuration))
         method = api.connect_get_namespaced_pod_portforward
         link = portforward(method, pod, self._connection.namespace, ports=str(self._port))
         far = link.socket(self._port)

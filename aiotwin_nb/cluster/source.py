@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from aiotwin_nb.cluster.connection import Connection
-from aiotwin_nb.cluster.labels import is_labelled, node_of
+from aiotwin_nb.cluster.labels import ID, is_labelled, node_of
 from aiotwin_nb.cluster.watching import Object, ObjectWatch
 from aiotwin_nb.continuum import Change, Infrastructure, Node
 from aiotwin_nb.errors import AIoTwinError, InvalidInput
@@ -87,6 +87,13 @@ def difference(before: Mapping[str, Node], after: Mapping[str, Node]) -> Change:
     return Change(added=tuple(added), removed=tuple(removed), links=links, data=data)
 
 
+def _labelled(cluster: Mapping[str, Object]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    for name, item in cluster.items():
+        labels = item["metadata"].get("labels") or {}
+        if is_labelled(labels):
+            yield name, labels
+
+
 def _same_but_for_links_and_data(old: Node, new: Node) -> bool:
     return replace(old, links=new.links, data=new.data) == new and old.links.keys() <= new.links.keys()
 
@@ -98,6 +105,7 @@ class KubernetesNodeSource:
         self._connection = connection
         self._nodes: dict[str, Node] = {}
         self._wrong: dict[str, str] = {}
+        self._places: dict[str, str] = {}
         self._listed = threading.Event()
         self._notify: Callable[[Change], None] | None = None
         self._lock = threading.Lock()
@@ -115,6 +123,11 @@ class KubernetesNodeSource:
         """The nodes that exist now."""
         with self._lock:
             return Infrastructure.of(self._nodes.values())
+
+    def places(self) -> dict[str, str]:
+        """{node: the cluster node that it is}, also of nodes that were there once."""
+        with self._lock:
+            return dict(self._places)
 
     @property
     def wrong(self) -> Mapping[str, str]:
@@ -146,6 +159,7 @@ class KubernetesNodeSource:
         with self._lock:
             change = difference(self._nodes, nodes)
             self._nodes, self._wrong = nodes, wrong
+            self._places |= {labels.get(ID, name): name for name, labels in _labelled(cluster) if name not in wrong}
         first = not self._listed.is_set()
         self._listed.set()
         if change and not first and self._notify is not None:

@@ -249,6 +249,19 @@ class CommandRejected:
     reason: str
 
 
+@dataclass(frozen=True)
+class MemberChanged:
+    """A member of a pipeline of pods is late, back, lost, joined, moved, stayed or restored, and why.
+
+    `time`: seconds since the epoch, by the clock of the global aggregator.
+    """
+
+    node: str
+    standing: str
+    reason: str = ""
+    time: float = 0.0
+
+
 Observation = RunStarted | RoundFinished | CommandApplied | BoundaryReached | RunResumed
 Action = (
     Planned
@@ -262,7 +275,7 @@ Action = (
     | RoundStarted
     | RunEnded
 )
-Note = CommandReceived | CommandRejected
+Note = CommandReceived | CommandRejected | MemberChanged
 Event = Observation | Action | Note
 
 OBSERVATIONS: tuple[type[Any], ...] = (RunStarted, RoundFinished, CommandApplied, BoundaryReached, RunResumed)

@@ -20,6 +20,7 @@ from aiotwin_nb.orchestration.events import (
     CommandApplied,
     Deployed,
     Event,
+    Note,
     Observation,
     RoundFinished,
     RunEnded,
@@ -85,6 +86,18 @@ class Orchestrator:
                     self._tracker.log(row)
             self._rounds()
         return self.state
+
+    def listen(self, listener: Listener) -> None:
+        """Show events to somebody else too."""
+        self._listeners.append(listener)
+
+    def note(self, note: Note) -> None:
+        """Put a note on record and show it; from any thread, while the run goes on."""
+        try:
+            self._store.record(note)
+        except (RunFailed, ValueError, OSError):
+            return  # the run has ended, or the disk is full: then the loop says so
+        self._tell(note)
 
     def branch(self, state: RunState, checkpoint: Path) -> RunState:
         """Go on from a state of another run and the checkpoint of its last finished round; returns the last state."""

@@ -18,7 +18,7 @@ def metric_row(state: RunState) -> dict[str, Any]:
     """The row of the last finished round, with what was changed and decided after it.
 
     Accuracy in percent, costs in the scenario's unit, seconds of wall time; `client/<id>/…` are of the last local round
-    (seconds are summed over local rounds).
+    (seconds are summed over local rounds), with CPU seconds and peak memory of the round where clients have processes.
     """
     assert state.checkpoint is not None
     finished, row = state.checkpoint.result, state.history[-1]
@@ -45,6 +45,9 @@ def _clients(results: Iterable[ClientResult]) -> dict[str, Any]:
         values[f"{prefix}/train_loss"] = result.train_loss
         values[f"{prefix}/update_norm"] = result.update_norm
         values[f"{prefix}/seconds"] = values.get(f"{prefix}/seconds", 0.0) + result.seconds
+        if result.cpu_seconds is not None and result.peak_rss_mb is not None:
+            values[f"{prefix}/cpu_seconds"] = result.cpu_seconds
+            values[f"{prefix}/peak_rss_mb"] = result.peak_rss_mb
     return values
 
 

@@ -15,7 +15,9 @@ from aiotwin_nb.planning.configuration import Configuration
 class ClientResult:
     """What one client did in one local round of a global round.
 
-    `update_norm`: ‖w_after − w_before‖₂ over all parameters (model-based utility in the slides).
+    `update_norm`: ‖w_after − w_before‖₂ over all parameters (model-based utility in the slides). `cpu_seconds` and
+    `peak_rss_mb` (most resident memory, MB): of the client's process in the whole global round, where it has one of its
+    own and told; on its last local round.
     """
 
     client: str
@@ -25,6 +27,8 @@ class ClientResult:
     train_loss: float
     seconds: float
     update_norm: float
+    cpu_seconds: float | None = None
+    peak_rss_mb: float | None = None
 
 
 @dataclass(frozen=True)

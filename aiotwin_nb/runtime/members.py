@@ -1,0 +1,109 @@
+"""From a cluster to its run: its nodes at the start, and news of members and nodes as notes and commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiotwin_nb.cluster.bridge import Bridge
+from aiotwin_nb.cluster.source import KubernetesNodeSource
+from aiotwin_nb.continuum import Change, Infrastructure
+from aiotwin_nb.errors import InvalidInput
+from aiotwin_nb.orchestration.events import MemberChanged
+from aiotwin_nb.runtime.kubernetes import ClusterOptions, KubernetesRuntime, kubernetes_runtime
+from aiotwin_nb.scenario import NodeSpec, Scenario
+from fl_service.events import BACK, JOINED, LOST, USAGE, MemberEvent
+
+if TYPE_CHECKING:
+    from aiotwin_nb.orchestration.loop import Orchestrator
+    from fl_service.spec import TrainingSpec
+
+
+class ClusterRun:
+    """What a run on a cluster needs: its nodes, its runtime, and news of both for its orchestrator."""
+
+    def __init__(self, options: ClusterOptions) -> None:
+        self.options = options
+        self._source: KubernetesNodeSource | None = None
+        self._runtime: KubernetesRuntime | None = None
+        if options.infrastructure == "actual":
+            self._source = KubernetesNodeSource(options.connect()).start()
+
+    def nodes_of_cluster(self, scenario: Scenario) -> Scenario:
+        """The scenario with the nodes that there really are; the same where the infrastructure is simulated.
+
+        Raises InvalidInput when no cluster node is labelled, a label is wrong, or the scenario's events change nodes.
+        """
+        if self._source is None:
+            return scenario
+        if wrong := self._source.wrong:
+            raise InvalidInput("; ".join(wrong.values()))
+        if any(change.added or change.removed for change in scenario.changes().values()):
+            raise InvalidInput(
+                "events: with --infrastructure actual nodes join and leave on the cluster itself; leave scripted ones "
+                "out with --set events=[]"
+            )
+        found = self._source.infrastructure().nodes
+        if not found:
+            raise InvalidInput(
+                "no node of the cluster says that it takes part: label them with aiotwin cluster label SCENARIO, "
+                "or leave out --infrastructure actual"
+            )
+        nodes = [NodeSpec.of(node).model_dump(mode="json", exclude_none=True) for node in found.values()]
+        return Scenario.model_validate(
+            {**scenario.model_dump(mode="json", by_alias=True, exclude_none=True), "nodes": nodes}
+        )
+
+    def runtime(self, spec: TrainingSpec, scenario: Scenario, run: Path) -> KubernetesRuntime:
+        """The runtime; nothing is made on the cluster before it is started."""
+        arriving = [node.id for change in scenario.changes().values() for node in change.added]
+        nodes = list(dict.fromkeys([*scenario.infrastructure.nodes, *arriving]))
+        places = None if self._source is None else self._source.places
+        self._runtime = kubernetes_runtime(spec, nodes, run, self.options, places)
+        return self._runtime
+
+    def attach(self, orchestrator: Orchestrator, inbox: Path, infrastructure: Infrastructure) -> None:
+        """Tell an orchestrator, whose nodes are these now, of what happens from now on."""
+        assert self._runtime is not None
+        source = self._source or Silence()
+        others = infrastructure.nodes if self._source is None else ()
+        bridge = Bridge(source, inbox, infrastructure, others).start()
+        orchestrator.listen(bridge)
+        self._runtime.on_event = News(orchestrator, bridge)
+
+    def close(self) -> None:
+        """End what watches the cluster; safe to call twice."""
+        for part in (self._source, self._runtime):
+            if part is not None:
+                part.close()
+
+
+class News:
+    """A listener of the pipeline: a member's standing goes into the journal, a loss and a return into the inbox."""
+
+    def __init__(self, orchestrator: Orchestrator, bridge: Bridge) -> None:
+        self._orchestrator = orchestrator
+        self._bridge = bridge
+
+    def __call__(self, event: MemberEvent) -> None:
+        """Take an event."""
+        if event.kind == USAGE:
+            return
+        self._orchestrator.note(MemberChanged(event.node, event.kind, event.reason, event.time))
+        if event.kind == LOST:
+            self._bridge.lost(event.node)
+        elif event.kind in (BACK, JOINED):
+            self._bridge.back(event.node)
+
+
+class Silence:
+    """A source that never says anything: simulated nodes come and go by commands and members alone."""
+
+    def infrastructure(self) -> Infrastructure:
+        """None of the nodes is the cluster's."""
+        return Infrastructure.of([])
+
+    def watch(self, notify: Callable[[Change], None]) -> Callable[[], None]:
+        """Nothing to watch."""
+        return lambda: None
