@@ -490,6 +490,7 @@ def continue_run(
     try:
         rules = directory.rules()
         if (state := directory.state()).status == "finished":
+            _complete_tracking(directory, tracking)
             directory.release()
             return state
         store = DirectoryStore(directory, _training_check(rules.scenario))
@@ -506,6 +507,19 @@ def continue_run(
         on_cluster.attach(orchestrator, directory.inbox, state.infrastructure)
     with stopping_on_signals(orchestrator):
         return orchestrator.resume(tracked)
+
+
+def _complete_tracking(directory: RunDirectory, tracking: str | None) -> None:
+    """Give W&B the rows of a finished run that it lacks: the process may have died while it wrote the last ones."""
+    tracked = {row["round"] for row in _wandb_rows(directory)}
+    missing = [row for row in RunMetrics(directory).journal_rows() if row["round"] not in tracked]
+    if not missing or directory.notes().get("tracking") == "off":
+        return
+    tracker = make_tracker(tracking)
+    tracker.start(directory.tracking_id, directory.path, {"scenario": directory.scenario().resolved()})
+    for row in missing:
+        tracker.log(row)
+    tracker.finish(0)
 
 
 def _training_check(scenario: Scenario) -> Callable[[Infrastructure], None]:

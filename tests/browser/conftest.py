@@ -52,6 +52,7 @@ PATIENCE = 15_000  # milliseconds that an expectation or a locator waits; a busy
 # What JupyterLab logs as an error although nothing is wrong: pattern, reason.
 HARMLESS = (
     (r"null \(reading 'kernel'\)\s+at .*/jupyterlab-manager/", "ipywidgets assumes that every notebook has a kernel"),
+    (r"reading 'id'\)\s+at \w+\._runOnIdleTime", "JupyterLab renders cells when idle, also of a notebook just closed"),
     (r"debugger state: Canceled future for debug_request", "the kernel ended while the debugger's side panel asked it"),
 )
 
