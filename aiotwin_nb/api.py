@@ -365,10 +365,19 @@ class Run:
         return self._submit(parse_command(raw))
 
     def resume(self) -> Run:
-        """Go on with a stopped or interrupted run, in a process of its own."""
-        if self._directory.is_owned():
+        """Go on with a stopped or interrupted run, in a process of its own; one that is at work is left alone."""
+        if not self._left_by_its_process():
             return self
         return _start(self.path, ["resume", str(self.path), "--no-progress"], "")
+
+    def _left_by_its_process(self, seconds: float = 30.0) -> bool:
+        """Whether the run has no process, or one that only tidies up and ends in time: it outlives the run a bit."""
+        until = time.monotonic() + seconds
+        while self._directory.is_owned():
+            if self.state().status == "running" or time.monotonic() > until:
+                return False
+            time.sleep(0.1)
+        return True
 
     def _last_words(self) -> str:
         """The end of what the run's process wrote on standard error, if it was started by `run`."""

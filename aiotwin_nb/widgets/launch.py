@@ -85,11 +85,18 @@ def _phase(snapshot: Snapshot) -> str:
         }.get(snapshot.status, snapshot.status)
     if state.round < 0:
         return "preparing: nodes, data and the untrained model"
+    if _awaits_stop(snapshot):
+        return f"training round {state.round + 1}, then it stops"
     if state.window is None:
         return f"training round {state.round + 1}"
     watched = max(state.round - state.window.start_round, 0)
     of = state.window.evaluation_round - state.window.start_round
     return f"training round {state.round + 1}: validating the change, {watched} of {of} rounds watched (W)"
+
+
+def _awaits_stop(snapshot: Snapshot) -> bool:
+    """Whether the run has been asked to stop and is still finishing its round."""
+    return any(sent.status == "received" and sent.command.get("command") == "stop" for sent in snapshot.commands)
 
 
 class LaunchPanel(Panel):
@@ -143,10 +150,12 @@ class LaunchPanel(Panel):
         self._closing = threading.Event()
         self._ticker: threading.Thread | None = None
         self._refused = ""
+        self._stop_sent = ""  # the last stop's command
         self._listed: dict[str, str] = {}  # status by path
         self._draw()
         self.refresh()
         session.observe(self._mark, ["snapshot", "phase", "problem"])
+        session.observe(self._mended, ["scenario", "mistake"])
 
     # What people and scripts do.
 
@@ -159,10 +168,11 @@ class LaunchPanel(Panel):
 
     def stop(self) -> None:
         """Ask the run to stop at the end of the round; returns at once."""
-        self.session.stop()
+        self._stop_sent = self.session.stop()
 
     def resume(self) -> None:
         """Go on with a stopped or interrupted run; returns at once."""
+        self._stop_sent = ""
         self._began = time.monotonic()
         self.session.resume()
         self._tick()
@@ -222,7 +232,7 @@ class LaunchPanel(Panel):
     def _button(self, text: str, icon: str, tip: str, style: str, action: Any) -> widgets.Button:
         button = widgets.Button(description=text, icon=icon, tooltip=tip, button_style=style)
         button.layout.width = "auto"
-        button.on_click(lambda _: self._act(action))
+        button.on_click(lambda _: None if button.disabled else self._act(action))  # the second click of a double one
         return button
 
     def _act(self, action: Any) -> None:
@@ -247,6 +257,11 @@ class LaunchPanel(Panel):
         if snapshot is not None:
             self._since = (snapshot.elapsed, time.monotonic())
             self._tick()
+        self._painter.touch()
+
+    def _mended(self, _: Any) -> None:
+        """Another draft deserves another try."""
+        self._refused = ""
         self._painter.touch()
 
     def _elapsed(self) -> float:
@@ -280,11 +295,11 @@ class LaunchPanel(Panel):
 
     def _draw(self) -> None:
         session, snapshot = self.session, self.session.snapshot
-        live = snapshot is not None and snapshot.live
-        busy = session.phase == "starting" or live
+        starting, live = session.phase == "starting", snapshot is not None and snapshot.live
+        busy = starting or live
         resumable = snapshot is not None and snapshot.status in ("stopped", "interrupted", "failed")
         self._start.disabled = self._runtime.disabled = busy
-        self._stop.disabled = not live or session.phase == "starting"
+        self._stop.disabled = starting or snapshot is None or not live or self._is_stopping(snapshot)
         self._resume.disabled = busy or not resumable
         self._resume.button_style = "warning" if snapshot is not None and snapshot.status == "interrupted" else ""
         self._status.value = self._status_html()
@@ -293,6 +308,11 @@ class LaunchPanel(Panel):
         if snapshot is not None and snapshot.last_words and not live:
             problem += f"<div class='aiotwin-log'>{escape(chr(10).join(snapshot.last_words))}</div>"
         self._problem.value = problem
+
+    def _is_stopping(self, snapshot: Snapshot) -> bool:
+        """Whether a stop is on its way, from here or from elsewhere."""
+        unseen = self._stop_sent and self._stop_sent not in [sent.id for sent in snapshot.commands]
+        return bool(unseen) or _awaits_stop(snapshot)
 
     def _status_html(self) -> str:
         session, snapshot = self.session, self.session.snapshot

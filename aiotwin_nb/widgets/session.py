@@ -28,6 +28,8 @@ class Session(traitlets.HasTraits):
 
     `scenario`: what `start` would run; `change` edits it. `phase`: none (nothing runs), starting, or attached.
     `snapshot`: what is known of the run; set from the follower's thread, so observers must be quick and must not raise.
+    `mistake`: what is wrong with a value that was typed and that the draft has not taken; while there is one nothing
+    starts.
     `selected`: id of the node that is selected. `problem`: the last thing that went wrong and has not been mended.
     `truth`: what is known of the run's roads not taken; `compare` runs them. `reveal`: whether panels may show the
     futures that are predicted for a reconfiguration whose decision has not fallen; a learner may have to predict first.
@@ -38,6 +40,7 @@ class Session(traitlets.HasTraits):
     snapshot = traitlets.Instance(Snapshot, allow_none=True)
     selected = traitlets.Unicode("")
     problem = traitlets.Unicode("")
+    mistake = traitlets.Unicode("")
     truth = traitlets.Instance(Truth, args=())
     reveal = traitlets.Bool(True)
 
@@ -68,9 +71,11 @@ class Session(traitlets.HasTraits):
     def start(self, **options: Any) -> None:
         """Start the scenario as a process of its own and follow it; returns at once, `phase` says how far it is.
 
-        `options`: as for `aiotwin_nb.run`. Raises InvalidInput when a run of this lab is under way.
+        `options`: as for `aiotwin_nb.run`. Raises InvalidInput when a run of this lab is under way, or for a `mistake`.
         """
         self._refuse_while_busy()
+        if self.mistake:
+            raise InvalidInput(self.mistake)
         self.problem, self.phase, self.snapshot = "", "starting", None
         options.setdefault("out", self.runs / api.default_directory(self.scenario).name)
         self._in_background(lambda: api.run(self.scenario, **options))
@@ -82,9 +87,9 @@ class Session(traitlets.HasTraits):
         self.problem, self.phase = "", "starting"
         self._in_background(run.resume)
 
-    def stop(self) -> None:
-        """Ask the run to stop at the next round boundary; it can be resumed."""
-        self._send(parse_command({"command": "stop"}))
+    def stop(self) -> str:
+        """Ask the run to stop at the next round boundary; returns the command's id at once. It can be resumed."""
+        return self._send(parse_command({"command": "stop"}))
 
     def inject(self, change: Mapping[str, Any]) -> str:
         """Send a change of the nodes to the run; returns the command's id at once.

@@ -31,6 +31,7 @@ from aiotwin_nb.widgets.theme import (
     complaint,
     heading,
     html,
+    number_of,
     remark,
     style_sheet,
     table,
@@ -147,11 +148,12 @@ class StrategyPanel(Panel):
             self._controls.complain(name, "")
         except AIoTwinError as error:
             self._controls.complain(name, _without_place(str(error)))
+        self.session.mistake = self._controls.mistake
         self._dim()
 
     def _dim(self) -> None:
         """The plan on show is dimmed while the controls say something else."""
-        if self.trouble or self._controls.complaining:
+        if self.trouble or self._controls.mistake:
             self._result.add_class("aiotwin-dim")
         else:
             self._result.remove_class("aiotwin-dim")
@@ -166,6 +168,7 @@ class StrategyPanel(Panel):
                 self._controls.show(scenario)
             finally:
                 self._syncing = False
+        self.session.mistake = ""
         self._planner.ask(scenario)
         self._comparer.ask(scenario)
 
@@ -260,7 +263,7 @@ class _Controls:
             "objective": self._objective,
             "target": lambda v: {"objective.target_accuracy": v},
             "limited": lambda v: {"objective.budget": self["budget"].value if v else None},
-            "budget": lambda v: {"objective.budget": v},
+            "budget": lambda v: {"objective.budget": round(v, 9)},  # the browser counts steps in floats
             "policy": lambda v: {"validation.policy": v},
             "window": lambda v: {"validation.window": v},
             "trend": lambda v: {"validation.trend": v},
@@ -309,9 +312,9 @@ class _Controls:
         self._write(name)
 
     @property
-    def complaining(self) -> bool:
-        """Whether some control has a value that makes no sense."""
-        return any(self._complaints.values())
+    def mistake(self) -> str:
+        """The first control whose value makes no sense, and why; empty when all do."""
+        return next((f"{self[name].description}: {text}" for name, text in self._complaints.items() if text), "")
 
     def complain_about_plan(self, error: str, text: str) -> None:
         """Say why there is no plan, at the control that can mend it."""
@@ -376,15 +379,25 @@ class _Controls:
 
 
 def _fit(slider: widgets.FloatSlider, value: float) -> None:
-    """Give a budget slider a sensible range around a value, in steps that people would choose."""
-    if slider.value == value and slider.max != 100.0:  # it may be in somebody's hand
+    """Give a budget slider a sensible range around a value, in steps that people would choose.
+
+    The browser moves a value that no step reaches to the next one, which would change the draft: steps count from the
+    slider's lower end, so that is where the odd rest goes.
+    """
+    if slider.value == value:  # it may be in somebody's hand
         return
-    if slider.min <= value <= slider.max and slider.max <= 8 * value and slider.step > 1e-9 and slider.max != 100.0:
-        slider.value = value
-        return
-    step = _nice(value / 100)
-    with slider.hold_trait_notifications():
-        slider.min, slider.max, slider.step, slider.value = 0.0, math.ceil(4 * value / step) * step, step, value
+    if not (slider.min <= value <= slider.max <= 8 * value and _is_reached(slider, value)):
+        step = _nice(value / 100)
+        low = round(math.fmod(value, step), 9) % step
+        high = low + math.ceil(4 * value / step) * step
+        with slider.hold_sync(), slider.hold_trait_notifications():  # one message: the browser checks after each
+            slider.min, slider.max, slider.step, slider.value = low, high, step, value
+    slider.value = value
+
+
+def _is_reached(slider: widgets.FloatSlider, value: float) -> bool:
+    steps = (value - slider.min) / slider.step
+    return bool(abs(steps - round(steps)) < 1e-6)
 
 
 def _nice(value: float) -> float:
@@ -482,7 +495,8 @@ def _plan_html(plan: Preview) -> str:
         text += heading(f"After round {change.after_round}: {change.describe()}")
         text += _clusters_html(change.clusters, change.joins)
         costs = f"The change costs {amount(change.change_cost)} (Ψ_rc), every round after it "
-        text += remark(f"{costs}{amount(change.round_cost)} ({change.round_cost - plan.round_cost:+,}, Ψ_pr).")
+        more = number_of(change.round_cost - plan.round_cost)
+        text += remark(f"{costs}{amount(change.round_cost)} ({more:+,}, Ψ_pr).")
     return f"<div aria-live='polite'>{text}</div>"
 
 

@@ -91,13 +91,13 @@ def test_a_stopped_run_is_resumed(lab, mark):
     until(lambda: lab.session.snapshot and lab.session.snapshot.state.round >= 3, 60)
     with pytest.raises(InvalidInput, match="is running"):
         lab.run.start()
-    lab.run.stop()
-    lab.wait(30)
+    lab.run._stop.click()
+    lab.run._stop.click()  # the second click of a double one
+    until(lambda: lab.session.snapshot.status == "stopped", 30)
     stopped_at = lab.session.snapshot.state.round
-    assert lab.session.snapshot.status == "stopped"
-    until(lambda: not processes(mark), 15)
-    lab.run.resume()
+    lab.run.resume()  # although the process may not have ended yet
     until(lambda: lab.session.snapshot.live and lab.session.snapshot.state.round > stopped_at, 60)
+    assert [sent.command["command"] for sent in lab.session.snapshot.commands] == ["stop"]
     lab.run.stop()
     lab.wait(30)
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+from dataclasses import replace
 from html import unescape
 
 import pytest
@@ -18,7 +19,7 @@ from aiotwin_nb.orchestration.ports import RoundResult
 from aiotwin_nb.orchestration.rundir import RunDirectory
 from aiotwin_nb.orchestration.state import RunState
 from aiotwin_nb.orchestration.step import decide
-from aiotwin_nb.widgets.follow import Snapshot
+from aiotwin_nb.widgets.follow import SentCommand, Snapshot
 from aiotwin_nb.widgets.launch import LaunchPanel, duration, progress_of
 from aiotwin_nb.widgets.runs import ago, list_runs
 from aiotwin_nb.widgets.session import Session
@@ -220,3 +221,23 @@ class TestLab:
     def test_bad_input_is_refused_before_anything_is_shown(self):
         with pytest.raises(InvalidInput, match=r"validation\.windw: unknown field"):
             Lab("improvement", validation__windw=3)
+
+
+def test_a_stop_on_its_way_is_told_and_not_sent_twice(panel, tmp_path):
+    stop = SentCommand("1", {"command": "stop"}, "received")
+    show(panel, snapshot(tmp_path / "r", commands=(stop,)))
+    until(lambda: "training round 11, then it stops" in text(panel._status))
+    assert enabled(panel) == set()
+    show(panel, snapshot(tmp_path / "r", commands=(replace(stop, status="applied"),)))
+    until(lambda: enabled(panel) == {"stop"})
+
+
+def test_nothing_starts_while_a_value_in_the_plan_makes_no_sense(panel):
+    panel.session.mistake = "Window W: is 0; it must be greater than or equal to 1"
+    panel._start.click()
+    assert panel.session.phase == "none"
+    assert "Window W: is 0" in text(panel._problem)
+    with pytest.raises(InvalidInput, match="Window W"):
+        panel.start()
+    panel.session.mistake = ""
+    until(lambda: text(panel._problem) == "")
