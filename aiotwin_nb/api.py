@@ -36,6 +36,7 @@ from aiotwin_nb.orchestration.state import Rules, RunState
 from aiotwin_nb.orchestration.store import DirectoryStore
 from aiotwin_nb.orchestration.summary import summarise
 from aiotwin_nb.planning.strategies import strategies as known_strategies
+from aiotwin_nb.planning.strategies import wants_updates
 from aiotwin_nb.scenario import NodeSpec, Scenario, load_scenario
 from aiotwin_nb.tracking import NullTracker, WandbLogSource, make_tracker
 
@@ -393,7 +394,7 @@ def continue_run(
         raise
     orchestrator = Orchestrator(rules, engine, store, tracker, listeners)
     if on_cluster is not None:
-        on_cluster.attach(orchestrator, directory.inbox, state.infrastructure)
+        on_cluster.attach(orchestrator, directory.inbox, state.infrastructure, store.past)
     with stopping_on_signals(orchestrator):
         return orchestrator.resume(tracked)
 
@@ -471,6 +472,7 @@ def training_spec(scenario: Scenario) -> TrainingSpec:
         task=task,
         aggregation_global=(tiers[0].name, tiers[0].args),
         aggregation_local=(tiers[1].name, tiers[1].args),
+        report_updates=wants_updates(scenario.strategy.name, scenario.strategy.args),
     )
 
 

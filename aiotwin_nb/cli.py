@@ -264,12 +264,17 @@ def _plan_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _plan(options: argparse.Namespace) -> int:
     from aiotwin_nb import api
+    from aiotwin_nb.planning.strategies import learns_from_training
 
     if options.strategies is not None:
         return _plan_strategies(options)
     if options.picture is not None:
         raise InvalidInput("--picture shows a comparison; give --strategies A,B or --strategies all as well")
-    planned = api.plan(_scenario(options))
+    scenario = _scenario(options)
+    planned = api.plan(scenario)
+    if learns_from_training(scenario.strategy.name, scenario.strategy.args):
+        note = "learns from training; nothing is trained here, so these are its plans before any"
+        print(f"aiotwin: strategy {scenario.strategy.name} {note}", file=sys.stderr)
     if options.json:
         _print_json(planned)
         return 0

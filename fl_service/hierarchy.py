@@ -5,6 +5,7 @@ Messages between the tiers carry, besides arrays, a ConfigRecord ``config``:
 - ``round``, ``local-round``, ``local-rounds``, ``epochs``, ``clusters`` (JSON: {aggregator: [client, …]}), and what
   clients are told (``lr``, ``batch-size`` …). A local aggregator passes all of it on; keys that the global strategy
   adds (FedProx's ``proximal-mu``) therefore reach the clients too, unless the local strategy sets its own.
+- ``report-updates`` (where true): the last layer's change of every client is reported.
 
 A reply carries arrays, a MetricRecord with ``num-examples``, and from a local aggregator a ConfigRecord ``report``.
 """
@@ -25,7 +26,8 @@ from fl_service import aggregation
 from fl_service.errors import FLServiceError, StrategyError
 from fl_service.grid import MemberGrid
 from fl_service.records import to_arrays, to_record
-from fl_service.spec import Plan
+from fl_service.spec import REPORT_UPDATES, Plan
+from fl_service.updates import last_layer_change
 
 SAMPLES = "num-examples"
 LOSS_KEYS = ("train_loss", "train-loss", "loss")
@@ -50,13 +52,14 @@ class Outcome:
     """What came of a round of one tier: `arrays` is None when the model is unchanged.
 
     `metrics`: {node: its metrics} of the nodes whose update can be used; `reports`: what clients did; `problems`:
-    {node: why its update was left out}.
+    {node: why its update was left out}; `updates`: {client: change of its last layer}, where asked for.
     """
 
     arrays: ArrayRecord | None
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reports: tuple[ClientReport, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
+    updates: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def samples(self) -> dict[str, float]:
@@ -92,7 +95,7 @@ def run_tier(
     aggregation.forget_sent(strategy)
     messages = list(strategy.configure_train(step, arrays, ConfigRecord(dict(config)), grid))
     _check_all_asked(strategy, messages, members, grid)
-    sent = to_arrays(arrays)
+    sent = to_arrays(arrays, copy=False)
     replies = {grid.name_of(reply.metadata.src_node_id): reply for reply in grid.send_and_receive(messages)}
     metrics: dict[str, dict[str, Any]] = {}
     problems = {name: "it did not reply in time" for name in members if name not in replies}
@@ -104,7 +107,8 @@ def run_tier(
         problems |= _nested_problems(reply)
     # Taken before the strategy sees the replies: some strategies take them apart.
     reports = tuple(r for name in metrics for r in _reports(replies[name], name, grid.owner, config, metrics[name]))
-    outcome = Outcome(None, metrics, reports, problems)
+    updates = _updates({name: replies[name] for name in metrics}, sent) if config.get(REPORT_UPDATES) else {}
+    outcome = Outcome(None, metrics, reports, problems, updates)
     if not metrics:
         return outcome
     try:
@@ -134,7 +138,7 @@ def _inspect(reply: Message, sent: Mapping[str, np.ndarray]) -> dict[str, Any]:
     loss = training_loss(metrics)
     if any(key in metrics for key in LOSS_KEYS) and not math.isfinite(loss):
         raise FLServiceError(f"its training loss is {loss}: it diverged; try a smaller learning rate")
-    arrays = to_arrays(records[0])
+    arrays = to_arrays(records[0], copy=False)
     _check_fits(arrays, sent)
     if "update_norm" not in metrics and "report" not in reply.content.config_records:
         metrics["update_norm"] = _distance(arrays, sent)
@@ -163,7 +167,7 @@ def _aggregate(strategy: Strategy, step: int, replies: list[Message], sent: Mapp
     if arrays is None:
         fewest = aggregation.fewest_updates(strategy)
         raise StrategyError(f"{name} needs at least {fewest} updates to aggregate, it got {count}")
-    new = {key: _as_type(array, sent[key].dtype) for key, array in to_arrays(arrays).items()}
+    new = {key: _as_type(array, sent[key].dtype) for key, array in to_arrays(arrays, copy=False).items()}
     if not all(np.isfinite(array).all() for array in new.values()):
         raise StrategyError(f"the model that {name} made of {count} updates is not finite: it was not used")
     return to_record({key: new[key] for key in sent})
@@ -199,6 +203,19 @@ def _reports(
     seconds, norm = float(measured.get("seconds", math.nan)), float(measured["update_norm"])
     local_round = int(config.get("local-round", 1))
     return [ClientReport(name, owner, local_round, int(measured[SAMPLES]), training_loss(measured), seconds, norm)]
+
+
+def _updates(replies: Mapping[str, Message], sent: Mapping[str, np.ndarray]) -> dict[str, Sequence[float]]:
+    """Return what training did to every client's last layer, or what local aggregators say of theirs."""
+    found: dict[str, Sequence[float]] = {}
+    for name, reply in replies.items():
+        report = _report_of(reply)
+        if "clients" in report:
+            found |= report["updates"]
+        else:
+            (arrays,) = reply.content.array_records.values()
+            found[name] = last_layer_change(sent, to_arrays(arrays))
+    return found
 
 
 class Tier:
@@ -264,7 +281,9 @@ def _reply(owner: str, outcomes: Sequence[Outcome]) -> RecordDict:
     for number, outcome in enumerate(outcomes, start=1):
         problems |= {node: f"local round {number}: {problem}" for node, problem in outcome.problems.items()}
     clients = [asdict(report) for outcome in outcomes for report in outcome.reports]
-    report = ConfigRecord({"json": json.dumps({"clients": clients, "problems": problems})})
+    # A client's first local round counts: all clients begin it with the same model, so their updates compare.
+    updates = {node: update for outcome in reversed(outcomes) for node, update in outcome.updates.items()}
+    report = ConfigRecord({"json": json.dumps({"clients": clients, "problems": problems, "updates": updates})})
     if not used or (model := used[-1].arrays) is None:
         return RecordDict({"report": report})
     samples = {node: count for outcome in used for node, count in outcome.samples.items()}
@@ -276,11 +295,15 @@ def _reply(owner: str, outcomes: Sequence[Outcome]) -> RecordDict:
 
 @dataclass(frozen=True)
 class GlobalRound:
-    """What came of a global round: the new global model (the old one if nobody delivered), reports and problems."""
+    """What came of a global round: the new global model (the old one if nobody delivered), reports and problems.
+
+    `updates`: {client: change of its last layer in its first local round}, where asked for.
+    """
 
     arrays: ArrayRecord
     reports: tuple[ClientReport, ...]
     problems: Mapping[str, str]
+    updates: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 class GlobalAggregator:
@@ -301,4 +324,4 @@ class GlobalAggregator:
         if outcome.arrays is None:
             reason = problems.get(plan.global_aggregator, "no update arrived")
             problems[plan.global_aggregator] = f"{reason}: the model is unchanged"
-        return GlobalRound(outcome.arrays or arrays, outcome.reports, problems)
+        return GlobalRound(outcome.arrays or arrays, outcome.reports, problems, outcome.updates)

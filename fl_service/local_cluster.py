@@ -19,6 +19,7 @@ from fl_service.remote import RemotePipeline
 from fl_service.roles import CLIENT, GLOBAL_AGGREGATOR, LOCAL_AGGREGATOR
 from fl_service.roles import EVALUATOR as EVALUATOR_ROLE
 from fl_service.roles.config import RoleConfig, spec_for
+from fl_service.roles.process import STARTER
 from fl_service.spec import Plan, TrainingSpec
 from fl_service.transport.link import Address
 from fl_service.transport.liveness import Timings
@@ -188,8 +189,9 @@ class LocalCluster:
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         command = [*self._command, self._roles[name], "--config", str(self.folder / f"{name}.json")]
         with (self.folder / f"{name}.log").open("ab") as log:
+            environment = {**os.environ, "PYTHONPATH": path, STARTER: str(os.getpid())}
             self._processes[name] = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": path}
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
             )
 
 

@@ -24,12 +24,16 @@ from fl_service.workers import WorkerPool
 
 @dataclass(frozen=True)
 class RoundReport:
-    """A finished global round (0 is the untrained model): quality on the global test set, clients and problems."""
+    """A finished global round (0 is the untrained model): quality on the global test set, clients and problems.
+
+    `updates`: {client: change of its last layer in its first local round}, where the spec asks for it.
+    """
 
     round: int
     evaluation: Evaluation
     clients: tuple[ClientReport, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
+    updates: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def check_training(spec: TrainingSpec, clients: Sequence[ClientNode]) -> None:
@@ -106,9 +110,9 @@ class Pipeline:
     def run_round(self, number: int) -> RoundReport:
         """Run one global round and evaluate the new model."""
         assert self._plan is not None, "start or restore comes first"
-        result = self._aggregator.run_round(number, self._plan, self._model, self._settings.client_config)
+        result = self._aggregator.run_round(number, self._plan, self._model, self._spec.client_config)
         self._model, self._round = result.arrays, number
-        return RoundReport(number, self._evaluate(), result.reports, result.problems)
+        return RoundReport(number, self._evaluate(), result.reports, result.problems, result.updates)
 
     def close(self) -> None:
         """End the worker processes; safe to call twice."""

@@ -22,19 +22,20 @@ def to_record(arrays: Mapping[str, np.ndarray]) -> ArrayRecord:
     return ArrayRecord({key: Array(np.asarray(array)) for key, array in arrays.items()})
 
 
-def to_arrays(record: ArrayRecord) -> dict[str, np.ndarray]:
-    """Return a Flower ArrayRecord as named arrays (copies)."""
-    return {key: _decoded(array) for key, array in record.items()}
+def to_arrays(record: ArrayRecord, *, copy: bool = True) -> dict[str, np.ndarray]:
+    """Return a Flower ArrayRecord as named arrays; without `copy` they may be read-only views of the record."""
+    return {key: _decoded(array, copy) for key, array in record.items()}
 
 
-def _decoded(array: Array) -> np.ndarray:
+def _decoded(array: Array, copy: bool) -> np.ndarray:
     """Return what `Array.numpy()` returns; that one parses the header as Python source, each time anew (50 µs)."""
     data = array.data
     if array.stype != "numpy.ndarray" or data[: len(_NPY_1_0)] != _NPY_1_0 or 0 in array.shape:
         return array.numpy()
     start = len(_NPY_1_0) + 2 + int.from_bytes(data[len(_NPY_1_0) : len(_NPY_1_0) + 2], "little")
     shape, order, dtype = _layout(data[:start])
-    return np.frombuffer(data, dtype, offset=start).reshape(shape, order=order).copy(order="K")
+    view = np.frombuffer(data, dtype, offset=start).reshape(shape, order=order)
+    return view.copy(order="K") if copy else view
 
 
 @lru_cache(maxsize=1024)

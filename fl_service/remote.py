@@ -326,4 +326,4 @@ def _report(frame: Frame) -> RoundReport:
     per_class = {int(label): accuracy for label, accuracy in quality["per_class"].items()}
     clients = tuple(ClientReport(**client) for client in header["clients"])
     evaluation = Evaluation(quality["accuracy"], quality["loss"], per_class)
-    return RoundReport(int(header["round"]), evaluation, clients, dict(header["problems"]))
+    return RoundReport(int(header["round"]), evaluation, clients, dict(header["problems"]), dict(header["updates"]))

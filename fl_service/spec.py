@@ -16,6 +16,7 @@ PARTITION_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "dirichlet": ("alpha",),
     "shards": ("shards_per_client",),
 }
+REPORT_UPDATES = "report-updates"  # key in a round's config: whether updates are to be reported
 NOISE_KINDS = ("none", "shift", "random")
 
 
@@ -24,17 +25,26 @@ class TrainingSpec:
     """What is learnt and how updates are combined; epochs and local rounds come with each round's `Plan`.
 
     `task`: keys of `TaskSettings`. `aggregation_global`, `aggregation_local`: (Flower strategy's name, its arguments).
+    `report_updates`: whether rounds report what training did to every client's last layer.
     """
 
     seed: int
     task: Mapping[str, Any] = field(default_factory=dict)
     aggregation_global: tuple[str, Mapping[str, Any]] = ("FedAvg", {})
     aggregation_local: tuple[str, Mapping[str, Any]] = ("FedAvg", {})
+    report_updates: bool = False
 
     @property
     def settings(self) -> TaskSettings:
         """The task's settings, checked; raises TaskError."""
         return TaskSettings.of(self.task)
+
+    @property
+    def client_config(self) -> dict[str, Any]:
+        """What clients are told with every round."""
+        s = self.settings
+        config = {"lr": s.learning_rate, "batch-size": s.batch_size, "momentum": s.momentum, "optimizer": s.optimizer}
+        return config | ({REPORT_UPDATES: True} if self.report_updates else {})
 
     @property
     def run_config(self) -> dict[str, Any]:
@@ -77,16 +87,6 @@ class TaskSettings:
         settings = cls(**{key: value for key, value in task.items() if value is not None})
         settings._check()
         return settings
-
-    @property
-    def client_config(self) -> dict[str, Any]:
-        """What clients are told with every round."""
-        return {
-            "lr": self.learning_rate,
-            "batch-size": self.batch_size,
-            "momentum": self.momentum,
-            "optimizer": self.optimizer,
-        }
 
     def _check(self) -> None:
         if self.optimizer not in OPTIMIZERS:

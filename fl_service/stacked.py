@@ -27,6 +27,7 @@ from fl_service.pipeline import RoundReport, fingerprint
 from fl_service.records import to_arrays, to_record
 from fl_service.spec import ClientNode, Plan, Slots, TaskSettings, TrainingSpec
 from fl_service.tasks.image import ImageTask
+from fl_service.updates import last_layer_change
 
 _DIVERGED = "it diverged; try a smaller learning rate"
 
@@ -61,6 +62,7 @@ class StackedPipeline:
         self._shapes = {name: array.shape for name, array in initial.items()}
         self._model = _flat(initial)
         self._round = 0
+        self._updates: dict[str, list[float]] = {}
 
     def start(self, clients: Sequence[ClientNode], nodes: Iterable[str], plan: Plan) -> RoundReport:
         """Place the clients and evaluate the untrained model."""
@@ -78,7 +80,7 @@ class StackedPipeline:
 
     def run_round(self, number: int) -> RoundReport:
         """Run one global round and evaluate the new model."""
-        self._round = number
+        self._round, self._updates = number, {}
         clusters = [_Cluster(name, sorted(clients), self._model) for name, clients in sorted(self._plan.clusters)]
         for local_round in range(1, (1 if self._plan.is_flat else self._plan.local_rounds) + 1):
             self._train(clusters, local_round)
@@ -118,8 +120,16 @@ class StackedPipeline:
         starts = {name: cluster.model for cluster in clusters for name in cluster.clients}
         fitted = self._stack.fit(starts, self._round, local_round)
         seconds = time.perf_counter() - began
+        if self._spec.report_updates:
+            self._note_updates(starts, fitted)
         for cluster in clusters:
             cluster.take(fitted, local_round, seconds)
+
+    def _note_updates(self, starts: dict[str, np.ndarray], fitted: _Fitted) -> None:
+        """Note what training did to every client's last layer, in its first local round with a usable update."""
+        for name, row in fitted.rows.items():
+            if name not in self._updates and not fitted.problem(row):
+                self._updates[name] = last_layer_change(self._named(starts[name]), self._named(fitted.models[row]))
 
     def _combine(self, clusters: Sequence[_Cluster]) -> dict[str, str]:
         """Average the clusters' models into the global one; returns what was left out of it and why."""
@@ -137,11 +147,15 @@ class StackedPipeline:
         return problems
 
     def _report(self, clients: tuple[ClientReport, ...] = (), problems: dict[str, str] | None = None) -> RoundReport:
-        return RoundReport(self._round, self._task.evaluate(self._arrays()), clients, problems or {})
+        return RoundReport(self._round, self._task.evaluate(self._arrays()), clients, problems or {}, self._updates)
 
     def _arrays(self) -> dict[str, np.ndarray]:
+        return self._named(self._model)
+
+    def _named(self, model: np.ndarray) -> dict[str, np.ndarray]:
+        """Return a model (p,) as named arrays."""
         ends = np.cumsum([math.prod(shape) for shape in self._shapes.values()])
-        pieces = np.split(self._model, ends[:-1])
+        pieces = np.split(model, ends[:-1])
         return {name: piece.reshape(shape) for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)}
 
 

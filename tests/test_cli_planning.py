@@ -26,6 +26,16 @@ def test_all_strategies_on_the_lab_as_json(capsys, tmp_path):
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_plan_says_that_nothing_is_trained(capsys):
+    assert main(["plan", "improvement", "--json", "--set", "strategy.name=shape"]) == 0
+    shape = capsys.readouterr()
+    assert "nothing is trained here" in shape.err
+    assert main(["plan", "improvement", "--json"]) == 0
+    plain = capsys.readouterr()
+    assert plain.err == ""
+    assert json.loads(shape.out) == json.loads(plain.out)
+
+
 def test_the_table_marks_the_front(capsys):
     assert main(["plan", "cluster-24", "--strategies", "min_comm_cost,share,min_kld,min_comm_cost_greedy"]) == 0
     lines = capsys.readouterr().out.splitlines()

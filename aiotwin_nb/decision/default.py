@@ -1,8 +1,8 @@
 """The recommended policy: forecasts both futures with 80 % intervals, and says when it pays to look one round longer.
 
-The forecasts are those of small regression forests, trained on simulated runs whose both branches were run to the end
-(`python -m aiotwin_nb.bench.learn`); their inputs are in `features`. What is decided is the sign of the predicted
-difference; the two forecasts agree with it: new = m + d/2, old = m − d/2, m the mean of both.
+The forecasts are those of small regression trees, randomised and boosted, trained on simulated runs whose both branches
+were run to the end (`python -m aiotwin_nb.bench.learn`); their inputs are in `features`. What is decided is the sign of
+the predicted difference; the two forecasts agree with it: new = m + d/2, old = m − d/2, m the mean of both.
 
 Value of information (Raiffa & Schlaifer, 1961). Let d ~ N(Δ, σ²) be the difference that is not yet known. One more
 round removes a share λ of σ², so that Δ itself will move by s = σ√λ, and deciding after it is better by

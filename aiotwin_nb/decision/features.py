@@ -20,11 +20,19 @@ if TYPE_CHECKING:
 
 UNKNOWN = math.nan
 _FAMILIES = (curves.LOG, curves.POWER, curves.EXPONENTIAL, curves.LOGIT_LOG)
+FUTURES = (
+    "trend_old", "trend_new", "trend_all", "trend_gap", "horizon_gap", "worth_of_rounds", "slope_gap", "late_gain",
+)  # fmt: skip
+CEILINGS = (
+    "room_old", "room_new", "capped_old", "capped_new", "capped_gap", "capped_all_old", "capped_all_new",
+    "capped_all_gap", "coverage_gain", "evenness_gain", "stake_gain", "untaught",
+)  # fmt: skip
 CURVE_FEATURES = (
     "level", "gain", "surprise", "first_step", "slope_before", "slope_window", "slope_late", "slope_all", "noise",
     "loss", "loss_gain", "loss_first_step", "loss_slope", "loss_slope_before", "rounds_before", "rounds_window",
     "horizon_old", "horizon_new", "price", *(f"{f.name}_{side}" for f in _FAMILIES for side in ("old", "new", "all")),
     "trends",
+    *FUTURES,
 )  # fmt: skip
 _TAIL = 5  # rows that make up "lately"
 Labels = Mapping[str, Mapping[int, int]]
@@ -32,7 +40,9 @@ Labels = Mapping[str, Mapping[int, int]]
 
 def features(evidence: Evidence) -> dict[str, float]:
     """Return the features of a decision, by name; always the same names in the same order."""
-    return {**_of_curves(evidence), **_of_context(evidence)}
+    fitted = _of_curves(evidence)
+    seen, context = {**fitted, **_futures(fitted)}, _of_context(evidence)
+    return {**seen, **context, **_ceilings(seen, context)}
 
 
 # --- what the curves say ----------------------------------------------------------------------------------------------
@@ -252,3 +262,42 @@ def _of_training(training: Mapping[str, Any], new: Any, old: Any) -> dict[str, f
         return {"stride": math.log(training["learning_rate"] * steps)}
     except (KeyError, ValueError, TypeError):
         return {"stride": UNKNOWN}
+
+
+# --- both futures set against each other: a tree asks for one number at a time and would have to guess differences ----
+
+
+def _futures(f: Mapping[str, float]) -> dict[str, float]:
+    """Both futures by the mean of their trends, each trend within 0–100 %, and what a difference in rounds is worth."""
+    old, new, everything = (_mean_trend(f, side) for side in ("old", "new", "all"))
+    gap = f["horizon_new"] - f["horizon_old"]
+    values = (
+        old, new, everything, new - old, gap, f["slope_all"] * gap,
+        f["slope_window"] * f["horizon_new"] - f["slope_before"] * f["horizon_old"], f["slope_late"] * f["horizon_new"],
+    )  # fmt: skip
+    return dict(zip(FUTURES, values, strict=True))
+
+
+def _mean_trend(f: Mapping[str, float], side: str) -> float:
+    gains = [f[f"{family.name}_{side}"] for family in _FAMILIES]
+    known = [min(max(gain, -f["level"]), 100 - f["level"]) for gain in gains if gain == gain]
+    return fmean(known) if known else UNKNOWN
+
+
+def _ceilings(f: Mapping[str, float], c: Mapping[str, float]) -> dict[str, float]:
+    """The same under the ceiling that labels set (a class that nobody has is not recognised), and what is at stake."""
+    room_old, room_new = (100 * c[f"coverage_{side}"] - f["level"] for side in ("old", "new"))
+    old, new = _capped(f["trend_old"], room_old), _capped(f["trend_new"], room_new)
+    all_old, all_new = _capped(f["trend_all"], room_old), _capped(f["trend_all"], room_new)
+    gain = c["coverage_new"] - c["coverage_old"]
+    untaught = max(100 * gain, 0.0) - c["at_stake"] if gain == gain else UNKNOWN  # points of new labels not learnt yet
+    values = (
+        room_old, room_new, old, new, new - old, all_old, all_new, all_new - all_old,
+        gain, c["evenness_new"] - c["evenness_old"], c["at_stake"] - c["forgotten"], untaught,
+    )  # fmt: skip
+    return dict(zip(CEILINGS, values, strict=True))
+
+
+def _capped(gain: float, room: float) -> float:
+    """The smaller of two gains in points; either may be unknown."""
+    return min((x for x in (gain, room) if x == x), default=UNKNOWN)

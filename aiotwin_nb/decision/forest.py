@@ -17,7 +17,7 @@ Tree = Any  # float | [int, float, int, Tree, Tree]; a recursive alias would onl
 
 @dataclass(frozen=True)
 class Forest:
-    """Predicts start + Σ trees · scale, from features by name; `scale` is 1/number of trees for an averaging forest."""
+    """Predicts start + scale · Σ trees, from features by name: an averaging forest, boosted trees, or both in one."""
 
     features: tuple[str, ...]
     start: float

@@ -36,7 +36,8 @@ class RoundResult:
     """One finished global round: the new global model's quality on the global test set (accuracy in percent).
 
     `problems`: {node: message} for clients whose update was left out of this round. `per_class`: {label: accuracy in
-    percent} on the same test set, where the task knows it.
+    percent} on the same test set, where the task knows it. `updates`: {client: change of the model's last layer in its
+    first local round, packed by `planning.updates`}, where the scenario's strategy wants it.
     """
 
     round: int
@@ -46,6 +47,7 @@ class RoundResult:
     clients: tuple[ClientResult, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
     per_class: Mapping[int, float] = field(default_factory=dict)
+    updates: Mapping[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import reduce
@@ -32,10 +32,11 @@ from aiotwin_nb.orchestration.events import (
     WindowMoved,
 )
 from aiotwin_nb.orchestration.ledger import Ledger, LedgerEntry
-from aiotwin_nb.orchestration.ports import ClientResult
+from aiotwin_nb.orchestration.ports import ClientResult, RoundResult
 from aiotwin_nb.planning import PlanningRequest, make_plan
 from aiotwin_nb.planning.configuration import Configuration
 from aiotwin_nb.planning.costs import CostModel, cost_model
+from aiotwin_nb.planning.updates import unpack
 from aiotwin_nb.scenario import Scenario
 
 
@@ -72,10 +73,20 @@ class Rules:
         """The budget that no payment may exceed, or None when overshoot is allowed."""
         return None if self.scenario.objective.overshoot == "allowed" else self.budget
 
-    def plan(self, infrastructure: Infrastructure, current: Configuration | None) -> Configuration:
-        """The strategy's configuration for an infrastructure; its cost is known to be computable."""
-        strategy = self.scenario.strategy
-        configuration = make_plan(strategy.name, strategy.args, self.request(infrastructure, current))
+    def plan(
+        self, infrastructure: Infrastructure, current: Configuration | None, training: Training | None = None
+    ) -> Configuration:
+        """The strategy's configuration for an infrastructure; its cost is known to be computable.
+
+        `training`: what it has shown; None before there was any.
+        """
+        strategy, shown = self.scenario.strategy, training or Training()
+        request = replace(
+            self.request(infrastructure, current),
+            updates={client: unpack(text) for client, text in shown.updates.items()},
+            norms={client: [norm] for client, norm in shown.norms.items()},
+        )
+        configuration = make_plan(strategy.name, strategy.args, request)
         self.cost_model.round_cost(infrastructure, configuration)
         return configuration
 
@@ -83,6 +94,27 @@ class Rules:
         """The question that a strategy is asked."""
         training = self.scenario.training
         return PlanningRequest(infrastructure, training.epochs, training.local_rounds, self.cost_model, current)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training has shown of the clients, each by its latest round: strategies and drops use it.
+
+    `norms`: ‖w_after − w_before‖₂ of the last local round; `updates`: changes of the last layer, packed.
+    """
+
+    norms: Mapping[str, float] = field(default_factory=dict)
+    updates: Mapping[str, str] = field(default_factory=dict)
+
+    def after(self, result: RoundResult) -> Training:
+        """With what a round has shown."""
+        norms = {client.client: client.update_norm for client in result.clients}  # later local rounds come later
+        return Training({**self.norms, **norms}, {**self.updates, **result.updates})
+
+    def without(self, clients: Collection[str]) -> Training:
+        """Without clients whose data are others now."""
+        norms = {client: norm for client, norm in self.norms.items() if client not in clients}
+        return Training(norms, {client: update for client, update in self.updates.items() if client not in clients})
 
 
 @dataclass(frozen=True)
@@ -110,6 +142,7 @@ class RunState:
     `round`: the last finished one (0 is the untrained model, -1 nothing yet). `boundary`: the last finished round whose
     events have acted. `departed`: nodes that left. `idle`: nodes that exist but stay outside the pipeline, because
     their joining was refused or reverted, or because they are avoided. `overloaded`: nodes whose overload was forecast.
+    `training`: what it has shown of the clients.
     """
 
     rules: Rules
@@ -131,6 +164,7 @@ class RunState:
     overloaded: frozenset[str] = frozenset()
     commands: tuple[CommandApplied, ...] = ()
     checkpoint: RoundFinished | None = None
+    training: Training = field(default_factory=Training)
     repeated_rounds: int = 0
     status: Literal["running", "finished", "stopped", "failed"] = "running"
     stop_reason: str = ""
@@ -232,6 +266,7 @@ def _finished(state: RunState, event: RoundFinished) -> RunState:
         history=(*state.history, row),
         ledger=ledger,
         checkpoint=event,
+        training=state.training.after(result),
     )
 
 
@@ -255,5 +290,6 @@ def _changed(state: RunState, event: InfrastructureChanged) -> RunState:
         departed={i: n for i, n in {**state.departed, **left}.items() if i not in back},
         idle=(state.idle - touched - set(change.readmitted)) | set(change.avoided),
         overloaded=(state.overloaded | set(change.avoided)) - touched - set(change.readmitted),
+        training=state.training.without({*change.removed, *back, *change.data}),
         commands=(),
     )

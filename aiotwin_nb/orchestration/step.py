@@ -274,8 +274,8 @@ def _least_useful(state: RunState) -> Change:
         assert event.drop is not None
         members = set(state.current.clients) - set(avoided)
         nodes = {i: n for i, n in state.infrastructure.nodes.items() if n.role is not Role.CLIENT or i in members}
-        results = state.checkpoint.result.clients if state.checkpoint else ()
-        norms = {r.client: [r.update_norm] for r in results}
+        known = state.training.norms  # a member whose updates were all left out has moved the model by nothing
+        norms = {client: [known.get(client, 0.0)] for client in members} if known else {}
         utility = utilities.get(event.drop.utility)(Infrastructure(nodes), norms)
         avoided += dropped_by(utility, {state.round: event.drop.clients}, state.round)
     return Change(avoided=avoided)
@@ -330,7 +330,7 @@ def _reconfigure(step: _Step, change: Change) -> None:
     orphans = [i for i in old.clients if i in state.infrastructure.nodes and i not in reduced.clients]
     lost = tuple(i for i in change.removed if i in old.parents or i in old.aggregators)
     try:
-        proposal = state.rules.plan(state.plannable(), reduced)
+        proposal = state.rules.plan(state.plannable(), reduced, state.training)
     except (InfeasiblePlan, InvalidInput) as error:  # invalid: a node joined without what strategy or costs need
         if orphans or not reduced.clients:
             return step.end("failed", "infeasible", f"no configuration is possible after this change: {error}")

@@ -12,6 +12,7 @@ from aiotwin_nb.continuum import Infrastructure, Node
 from aiotwin_nb.errors import InvalidInput, RunFailed
 from aiotwin_nb.orchestration.ports import ClientResult, RoundResult
 from aiotwin_nb.planning.configuration import Configuration
+from aiotwin_nb.planning.updates import pack
 from fl_service.errors import FLServiceError
 from fl_service.pipeline import Pipeline, RoundReport, check_training
 from fl_service.spec import ClientNode, Plan, TrainingSpec
@@ -123,5 +124,12 @@ def _result(report: RoundReport, began: float) -> RoundResult:
     clients = tuple(ClientResult(**vars(client)) for client in report.clients)
     quality, seconds = report.evaluation, time.perf_counter() - began
     return RoundResult(
-        report.round, quality.accuracy, quality.loss, seconds, clients, dict(report.problems), dict(quality.per_class)
+        round=report.round,
+        accuracy=quality.accuracy,
+        loss=quality.loss,
+        seconds=seconds,
+        clients=clients,
+        problems=dict(report.problems),
+        per_class=dict(quality.per_class),
+        updates={client: pack(update) for client, update in report.updates.items()},
     )

@@ -52,9 +52,6 @@ class Client:
             self._work.submit(_preload, self._config)
         self.link.start()
 
-    def show_ready(self) -> None:
-        """Heartbeats do it."""
-
     def close(self) -> None:
         """Leave."""
         assert self.link is not None

@@ -109,6 +109,7 @@ class RoleConfig:
             "seed": self.spec.seed,
             "task": dict(self.spec.task),
             "aggregation_global": [self.spec.aggregation_global[0], dict(self.spec.aggregation_global[1])],
+            "report_updates": self.spec.report_updates,
             "aggregation_local": [self.spec.aggregation_local[0], dict(self.spec.aggregation_local[1])],
         }
         content: dict[str, Any] = {
@@ -147,8 +148,8 @@ def _spec(value: Any, folder: Path) -> TrainingSpec:
         if task.get("file"):
             task["file"] = str(folder / task["file"])
         strategies = [value.get(f"aggregation_{tier}", ["FedAvg", {}]) for tier in ("global", "local")]
-        (global_name, global_args), (local_name, local_args) = strategies
-        return TrainingSpec(int(value["seed"]), task, (global_name, dict(global_args)), (local_name, dict(local_args)))
+        top, bottom = ((str(name), dict(arguments)) for name, arguments in strategies)
+        return TrainingSpec(int(value["seed"]), task, top, bottom, bool(value.get("report_updates", False)))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"spec: {value!r} is not a training ({type(error).__name__}: {error}); it must have seed, task, "

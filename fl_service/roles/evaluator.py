@@ -54,9 +54,6 @@ class Evaluator:
         self._work.submit(self._prepare, 1)
         self.link.start()
 
-    def show_ready(self) -> None:
-        """Heartbeats do it."""
-
     def close(self) -> None:
         """Leave."""
         assert self.link is not None

@@ -117,6 +117,7 @@ class GlobalAggregatorProcess:
             config.timings,
             notify=self._noticed,
             operations=self._operations,
+            beat=self._readiness,
             max_message_mb=config.max_message_mb,
         )
 
@@ -129,18 +130,13 @@ class GlobalAggregatorProcess:
         self._strategy = aggregation.of_tier(self._spec, "global")
 
     def start(self) -> None:
-        """The hub listens already."""
+        """The hub listens already, and its heartbeats show that this process is ready."""
         self._noticed([])
-        self.show_ready()
-
-    def show_ready(self) -> None:
-        """Touch the ready file."""
-        self._readiness(True)
 
     def close(self) -> None:
         """Let everybody go."""
-        self._readiness(False)
         self.hub.close()
+        self._readiness(False)
 
     def _operations(self, caller: str) -> Operations:
         if caller == ORCHESTRATOR:
@@ -192,7 +188,7 @@ class GlobalAggregatorProcess:
             raise TransportError(f"not all members are in place after {self._timings.gather:g} s: {who}")
         records = self._ask_evaluator("initial", {"seed": derive_seed(self._spec.seed, "model")}).records()
         self._model = records["model"].array_records["arrays"]
-        return Reply({"round": 0, "evaluation": self._evaluate(), "clients": [], "problems": {}})
+        return Reply({"round": 0, "evaluation": self._evaluate(), "clients": [], "problems": {}, "updates": {}})
 
     def _apply(self, call: Call) -> Reply:
         if self._assignment is None:
@@ -227,7 +223,7 @@ class GlobalAggregatorProcess:
         context = self._registry.members[plan.global_aggregator].context
         aggregator = GlobalAggregator(self._strategy, grid, context)
         self._keep_unless_abandoned(number)
-        result = aggregator.run_round(number, plan, self._model, self._spec.settings.client_config)
+        result = aggregator.run_round(number, plan, self._model, self._spec.client_config)
         self._keep_unless_abandoned(number)
         self._remember(grid.collected, assignment)
         for client, used in grid.collected.usage.items():
@@ -235,7 +231,8 @@ class GlobalAggregatorProcess:
         self._model, self._round = result.arrays, number
         clients = [asdict(report) for report in result.reports]
         evaluation = self._evaluate()
-        return Reply({"round": number, "evaluation": evaluation, "clients": clients, "problems": dict(result.problems)})
+        told = {"problems": dict(result.problems), "updates": dict(result.updates)}
+        return Reply({"round": number, "evaluation": evaluation, "clients": clients, **told})
 
     def _grid_for(self, plan: Plan) -> RemoteGrid:
         clusters = {} if plan.is_flat else dict(plan.clusters)
@@ -537,7 +534,5 @@ def snapshot_digest(number: int, records: Mapping[str, RecordDict]) -> str:
 def training_facts(spec: Any) -> dict[str, Any]:
     """Return what orchestrator and global aggregator must agree on."""
     names = {"global": list(spec.aggregation_global), "local": list(spec.aggregation_local)}
-    plain: dict[str, Any] = json.loads(
-        json.dumps({"seed": spec.seed, "aggregation": names, **spec.settings.client_config})
-    )
+    plain: dict[str, Any] = json.loads(json.dumps({"seed": spec.seed, "aggregation": names, **spec.client_config}))
     return plain

@@ -70,9 +70,6 @@ class LocalAggregatorProcess:
         assert self.link is not None
         self.link.start()
 
-    def show_ready(self) -> None:
-        """Heartbeats do it."""
-
     def close(self) -> None:
         """Leave, and let the clients go."""
         assert self.link is not None

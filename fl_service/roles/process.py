@@ -15,6 +15,7 @@ from typing import Protocol
 from fl_service.transport.link import Link
 
 REPLACED = 3
+STARTER = "FL_SERVICE_STARTER"  # id of the process with which a role ends, where it is to end with one
 
 
 # glibc's mallopt: parameters and values (https://man7.org/linux/man-pages/man3/mallopt.3.html).
@@ -28,9 +29,6 @@ class Role(Protocol):
 
     def start(self) -> None:
         """Begin to serve."""
-
-    def show_ready(self) -> None:
-        """Touch the ready file; heartbeats do it where there is a parent."""
 
     def close(self) -> None:
         """Disconnect and stop listening."""
@@ -54,16 +52,17 @@ class Readiness:
 
 
 def run(role: Role) -> int:
-    """Run a role until SIGTERM or SIGINT (0), or until another process has taken its name (3)."""
+    """Run a role until SIGTERM, SIGINT or its starter's end (0), or until another process has taken its name (3)."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     ended = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     role.start()
     replaced = role.link.replaced if role.link is not None else Event()
+    starter = os.environ.get(STARTER)
     while not ended.wait(0.5) and not replaced.is_set():
-        if role.link is None:  # nobody's heartbeat says that the root of the tree is there
-            role.show_ready()
+        if starter is not None and os.getppid() != int(starter):
+            break  # nobody is left to end this process
     role.close()
     return REPLACED if replaced.is_set() else 0
 

@@ -31,7 +31,7 @@ class Hub:
     """Children that have joined, by name.
 
     `operations`: what a child of this name may call here. `notify`: called, one at a time, with
-    the members (orchestrator left out) whose standing changed.
+    the members (orchestrator left out) whose standing changed. `beat`: called with every heartbeat.
     """
 
     def __init__(
@@ -43,11 +43,13 @@ class Hub:
         *,
         notify: Callable[[list[Transition]], None],
         operations: Callable[[str], Operations] = lambda name: {},
+        beat: Callable[[bool], None] = lambda there: None,
         max_message_mb: int = 1024,
         life: str = "",
     ) -> None:
         self.name, self.life = name, life or uuid.uuid4().hex
         self._notify, self._operations, self._limit = notify, operations, max_message_mb
+        self._beat = beat
         self._timings, self._liveness = timings, Liveness(timings)
         self._peers: dict[str, Peer] = {}
         self._facts: dict[str, Mapping[str, Any]] = {}
@@ -222,6 +224,7 @@ class Hub:
             peers = list(self._peers.values())
             if now >= beat_at:
                 beat_at = now + self._timings.beat
+                self._beat(True)
                 for peer in peers:
                     if peer.stream is not None:
                         peer.stream.beat()

@@ -126,6 +126,19 @@ def test_features_of_the_context():
     assert known["sign"] == 1
 
 
+def test_futures_are_capped_by_the_labels_that_are_there():
+    evidence = validate(BEFORE, RISING, **{**MONEY, "policy": "always_keep"}, context=context([6, 7])).evidence
+    known = features(evidence)
+    assert known["room_old"] == pytest.approx(60 - known["level"])
+    assert known["capped_old"] == min(known["trend_old"], known["room_old"])
+    assert known["capped_gap"] == pytest.approx(known["capped_new"] - known["capped_old"])
+    assert known["untaught"] == pytest.approx(20 - known["at_stake"])
+    nothing = features(validate(BEFORE, RISING, **{**MONEY, "policy": "always_keep"}).evidence)
+    assert nothing["capped_old"] == nothing["trend_old"]
+    assert math.isnan(nothing["room_old"])
+    assert math.isnan(nothing["untaught"])
+
+
 def test_a_forest_is_read_from_json():
     tree = [0, 1.5, 1, -2.0, [1, 0.0, 0, 3.0, 5.0]]
     forest = Forest(("a", "b"), 10.0, 0.5, (tree, 4.0))
@@ -137,7 +150,7 @@ def test_a_forest_is_read_from_json():
 def test_the_shipped_model_is_small_and_knows_its_features():
     from importlib.resources import files
 
-    assert len(files("aiotwin_nb.decision").joinpath("default_model.json").read_bytes()) < 200_000
+    assert len(files("aiotwin_nb.decision").joinpath("default_model.json").read_bytes()) < 500_000
     models = load_model()
     assert models["rows"].difference.features == CURVE_FEATURES
     assert set(CURVE_FEATURES) < set(models["context"].difference.features)

@@ -40,7 +40,9 @@ def drive(pipeline, folder, join=lambda: None):
 
 
 def test_processes_give_what_the_embedded_pipeline_gives_bit_for_bit(tmp_path):
-    training = spec(aggregation_global=("FedAdam", {}), aggregation_local=("FedAvgM", {"server_momentum": 0.3}))
+    training = spec(
+        report_updates=True, aggregation_global=("FedAdam", {}), aggregation_local=("FedAvgM", {"server_momentum": 0.3})
+    )
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
     embedded = Pipeline(training)
@@ -54,6 +56,8 @@ def test_processes_give_what_the_embedded_pipeline_gives_bit_for_bit(tmp_path):
         until(lambda: cluster.ready("c6"))
         assert size == pipeline.model_bytes == embedded.model_bytes
     assert [steady(report) for report in got] == [steady(report) for report in expected]
+    assert [report.updates for report in got] == [report.updates for report in expected]
+    assert got[-1].updates.keys() == CLIENTS.keys()
     assert any(c.client == "c6" for c in got[-1].clients)
     for number in range(1, 7):
         with np.load(tmp_path / f"here/{number}.npz") as here, np.load(tmp_path / f"there/{number}.npz") as there:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -206,22 +208,31 @@ def test_a_killed_evaluator_is_waited_for(run):
     assert run.go().evaluation.accuracy > 0
 
 
-def cut_short(pipeline, number):
-    with pytest.raises(FLServiceError):
-        pipeline.run_round(number)
+def cut_short(run):
+    """Have another orchestrator ask for the next round and die while it runs."""
+    first = run.cluster.pipeline()
+    first.restore(run.folder / "checkpoint", nodes(), NODES, PLAN)
+    problems = []
+
+    def ask():
+        try:
+            first.run_round(run.round + 1)
+        except FLServiceError as error:
+            problems.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    time.sleep(0.4)
+    first.close()
+    asking.join(10)
+    assert len(problems) == 1
 
 
 def test_the_orchestrator_may_go_and_come_back_while_a_round_runs(run):
     for client in CLIENTS:
         run.mode(client, "sleep 0.5")
     calls = run.states()["c1"]
-    first = run.cluster.pipeline()
-    first.restore(run.folder / "checkpoint", nodes(), NODES, PLAN)
-    started = threading.Thread(target=cut_short, args=(first, run.round + 1))
-    started.start()
-    time.sleep(0.4)
-    first.close()  # the orchestrator's process dies
-    started.join(10)
+    cut_short(run)
     again = run.cluster.pipeline()
     again.restore(run.folder / "checkpoint", nodes(), NODES, PLAN)
     report = again.run_round(run.round + 1)
@@ -243,13 +254,7 @@ def test_another_plan_after_coming_back_gives_the_round_under_way_up(run):
     for client in CLIENTS:
         run.mode(client, "sleep 1")
     calls = run.states()["c1"]
-    first = run.cluster.pipeline()
-    first.restore(run.folder / "checkpoint", nodes(), NODES, PLAN)
-    thread = threading.Thread(target=cut_short, args=(first, run.round + 1))
-    thread.start()
-    time.sleep(0.4)
-    first.close()
-    thread.join(10)
+    cut_short(run)
     for client in CLIENTS:
         run.mode(client)
     run.pipeline = run.cluster.pipeline(on_event=run.events)
@@ -316,3 +321,27 @@ def test_a_model_of_100_mb_passes_and_too_long_an_update_is_named(run, tmp_path)
     assert "c2" in report.problems
     assert "112.0 MB is longer than the allowed 110 MB" in report.problems["c2"]
     assert report.evaluation.accuracy > 0
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    script = (
+        "import os, signal, sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import pods\n"
+        "plan = pods.Plan('ga', (), 1, 1)\n"
+        "cluster = pods.plain_cluster(Path(sys.argv[2]), plan)\n"
+        "print(cluster.pid('ga'), cluster.pid('@evaluator'), flush=True)\n"
+        "pods.until(lambda: cluster.ready('@evaluator'), 60)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=100)
+    assert done.returncode == -signal.SIGKILL
+    pids = [int(word) for word in done.stdout.split()]
+    assert len(pids) == 2
+    until(lambda: not any(map(alive, pids)), 10, "their end")
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from dataclasses import replace
 from decimal import Decimal
@@ -16,6 +17,8 @@ from aiotwin_nb.errors import InfeasiblePlan, InvalidInput
 from aiotwin_nb.planning import Configuration, PlanReport, cost_model, make_plan, make_reported_plan, strategies
 from aiotwin_nb.planning.balance import divergence, imbalance, label_counts
 from aiotwin_nb.planning.comparison import Compared, Failed, compare_strategies
+from aiotwin_nb.planning.strategies import wants_updates
+from aiotwin_nb.planning.updates import pack, unpack
 from aiotwin_nb.scenario import load_scenario
 
 from .support import node, request_for
@@ -148,6 +151,46 @@ def test_min_kld_and_share_equal_trying_everything(infrastructure, gamma):
         assert value(plan.configuration.parents) == pytest.approx(best, rel=1e-7, abs=1e-9)
 
 
+@settings(max_examples=80, deadline=None)
+@given(infrastructures(gaps=True), st.sampled_from([0.0, 0.5, 3.0, 50.0]), st.data())
+def test_shape_equals_trying_everything(infrastructure, gamma, data):
+    request, clients = request_for(infrastructure), infrastructure.clients
+    number = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 3.0])
+    untrained = data.draw(st.sets(st.sampled_from(clients), max_size=2))
+    updates = {c: data.draw(st.tuples(number, number, number)) for c in clients if c not in untrained}
+    request = replace(request, updates=updates)
+    options = list(assignments(infrastructure, True))
+    if not options:
+        with pytest.raises(InfeasiblePlan):
+            make_plan("shape", {"gamma": gamma}, request)
+        return
+
+    def cost(parents):
+        return float(request.cost_model.round_cost(infrastructure, request.hierarchical(parents)))
+
+    def total(members):
+        return [sum(updates[c][axis] for c in members if c in updates) for axis in range(3)]
+
+    def cosine(a, b):
+        lengths = math.dist(a, (0, 0, 0)) * math.dist(b, (0, 0, 0))
+        return sum(x * y for x, y in zip(a, b, strict=True)) / lengths if lengths else 0.0
+
+    least, whole, las = min(map(cost, options)), total(clients), infrastructure.local_aggregators
+
+    def value(parents):
+        unlike = [1 - cosine(total([c for c in clients if parents[c] == la]), whole) for la in las]
+        return cost(parents) / least + gamma * sum(unlike) / len(las)
+
+    plan = make_reported_plan("shape", {"gamma": gamma}, request)
+    if len(clients) > len(las) and updates:
+        best = min(map(value, options))
+        assert plan.report.optimal
+        assert plan.report.objective == pytest.approx(best, rel=1e-9, abs=1e-9)
+        assert value(plan.configuration.parents) == pytest.approx(best, rel=1e-9, abs=1e-9)
+    else:
+        assert cost(plan.configuration.parents) == pytest.approx(least)
+
+
 @pytest.mark.parametrize(("members", "las"), [(40, 6), (120, 8)])
 def test_the_heuristics_bounds_hold_and_balance_beats_chance(members, las):
     draw = random.Random(members)
@@ -253,6 +296,66 @@ def test_select_keeps_the_useful(hands_on):
         make_plan("select", {"budget_per_round": 1}, request)
     with pytest.raises(InvalidInput, match="either keep"):
         make_plan("select", {}, request)
+
+
+# --- what training shows ---------------------------------------------------------------------------------------------
+
+
+def test_shape_begins_like_min_comm_cost_and_uses_the_updates_that_it_is_given(hands_on):
+    request = replace(request_for(hands_on), updates={})
+    cheapest = make_plan("min_comm_cost", {}, request)
+    assert make_plan("shape", {"gamma": 100}, request) == cheapest
+    alike = {"n4": [1, 0], "n5": [1, 0], "n6": [1, 0], "n7": [0, 1], "n8": [0, 1]}  # apart, clusters would see one side
+    mixed = make_plan("shape", {"gamma": 100}, replace(request, updates=alike))
+    for _, members in mixed.clusters:
+        assert {tuple(alike[c]) for c in members} == {(1, 0), (0, 1)}
+    assert make_plan("shape", {"gamma": 100, "updates": alike}, replace(request, updates=None)) == mixed
+    with pytest.raises(InvalidInput, match="but n8 have none"):
+        make_plan("shape", {"updates": {c: alike[c] for c in ("n4", "n5", "n6", "n7")}}, request)
+
+
+def test_shape_places_a_newcomer_by_cost(hands_on, n9):
+    joined = hands_on.apply(Change(added=(n9,)))
+    updates = {c: [1.0, 0.0] for c in hands_on.clients}
+    plan = make_plan("shape", {}, replace(request_for(joined), updates=updates))
+    assert plan == make_plan("min_comm_cost", {}, request_for(joined))
+
+
+def test_select_by_update_norms_begins_with_everybody_and_lets_newcomers_in(hands_on, n9):
+    by_norm = {"keep": 2, "utility": "update_norm"}
+    request = replace(request_for(hands_on), norms={})
+    assert make_reported_plan("select", by_norm, request).left_out == ()
+    assert make_plan("select", {"budget_per_round": 1, "utility": "update_norm"}, request).clients == hands_on.clients
+    norms = {c: [float(i)] for i, c in enumerate(hands_on.clients)}
+    assert make_plan("select", by_norm, replace(request, norms=norms)).clients == ("n7", "n8")
+    joined = replace(request, infrastructure=hands_on.apply(Change(added=(n9,))), norms=norms)
+    assert make_plan("select", by_norm, joined).clients == ("n8", "n9")
+    given = {**by_norm, "norms": {c: [9.0 - i] for i, c in enumerate(hands_on.clients)}}
+    assert make_plan("select", given, replace(request, norms=norms)).clients == ("n4", "n5")
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "wanted"),
+    [
+        ("shape", {}, True),
+        ("shape", {"updates": {"n4": [1]}}, False),
+        ("select", {"base": "shape", "keep": 2}, True),
+        ("select", {"base": "shape", "base_args": {"updates": {"n4": [1]}}}, False),
+        ("select", {"keep": 2}, False),
+        ("min_comm_cost", {}, False),
+    ],
+)
+def test_updates_are_measured_for_those_who_use_them(name, args, wanted):
+    assert wants_updates(name, args) is wanted
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40))
+def test_packed_updates_lose_half_a_step_at_most(update):
+    text = pack(update)
+    largest = max(map(abs, update))
+    assert unpack(text) == pytest.approx(update, rel=0, abs=largest / 127 / 2 * 1.001)
+    assert len(text) < 20 + 4 / 3 * (len(update) + 2)
+    assert pack(unpack(text)) == text or largest < 1e-300
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

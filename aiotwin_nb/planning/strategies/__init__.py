@@ -1,6 +1,15 @@
 """Configuration strategies, one a module; a package adds its own by an entry point of aiotwin_nb.strategies."""
 
-from aiotwin_nb.planning.strategies.base import Plan, PlanningRequest, PlanReport, Strategy, strategies
+from aiotwin_nb.planning.strategies.base import (
+    Plan,
+    PlanningRequest,
+    PlanReport,
+    Strategy,
+    learns_from_training,
+    plans_with_updates,
+    strategies,
+    wants_updates,
+)
 from aiotwin_nb.planning.strategies.cent_hier import cent_hier
 from aiotwin_nb.planning.strategies.flat import flat
 from aiotwin_nb.planning.strategies.manual import manual
@@ -20,14 +29,17 @@ __all__ = [
     "Strategy",
     "cent_hier",
     "flat",
+    "learns_from_training",
     "manual",
     "min_comm_cost",
     "min_comm_cost_greedy",
     "min_comm_cost_open",
     "min_kld",
+    "plans_with_updates",
     "random",
     "select",
     "shape",
     "share",
     "strategies",
+    "wants_updates",
 ]

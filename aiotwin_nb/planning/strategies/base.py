@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any, TypeVar
 
 from aiotwin_nb.continuum import Infrastructure
 from aiotwin_nb.errors import InfeasiblePlan
@@ -18,7 +19,9 @@ class PlanningRequest:
     """The question a strategy answers: who trains where, on this infrastructure.
 
     `epochs`: local epochs per local round; `local_rounds`: L per global round. `current`: the configuration that runs
-    now, None at the start. `updates`: {client: change of the model's last layer in its latest round}, where known.
+    now, None at the start. What training has shown, by client: `updates`, the change of the model's last layer in its
+    latest round, and `norms`, ‖w_after − w_before‖₂ of its rounds. Clients that have not trained yet are missing; None
+    says that nobody measures, so that waiting for it would be in vain.
     """
 
     infrastructure: Infrastructure
@@ -27,6 +30,7 @@ class PlanningRequest:
     cost_model: CostModel
     current: Configuration | None = None
     updates: Mapping[str, Sequence[float]] | None = None
+    norms: Mapping[str, Sequence[float]] | None = None
 
     @property
     def must_be_flat(self) -> bool:
@@ -102,6 +106,29 @@ class Plan:
 Strategy = Callable[..., Configuration | Plan]
 
 strategies: Registry[Strategy] = Registry("strategy", "aiotwin_nb.strategies")
+
+AnyStrategy = TypeVar("AnyStrategy", bound=Strategy)
+
+
+def plans_with_updates(strategy: AnyStrategy) -> AnyStrategy:
+    """Mark a strategy that reads `request.updates`: runs measure and record updates only for those."""
+    strategy.plans_with_updates = True  # type: ignore[attr-defined]
+    return strategy
+
+
+def wants_updates(name: str, args: Mapping[str, Any]) -> bool:
+    """Whether a strategy with these arguments reads `request.updates`, itself or through the strategy named `base`."""
+    if args.get("updates") is not None:
+        return False  # it has been given some
+    if getattr(strategies.get(name), "plans_with_updates", False):
+        return True
+    base = args.get("base")
+    return base in strategies.names() and wants_updates(base, args.get("base_args") or {})
+
+
+def learns_from_training(name: str, args: Mapping[str, Any]) -> bool:
+    """Whether a run's plans may differ from those made before anything is trained."""
+    return wants_updates(name, args) or (args.get("utility") == "update_norm" and args.get("norms") is None)
 
 
 def no_place(client: str, aggregators: tuple[str, ...]) -> InfeasiblePlan:
