@@ -52,7 +52,7 @@ test-fast: $(ready_to_test) ## the tests that train little and install nothing
 	@$(bin)/python -m pytest -m 'not slow and not k3s' $(PYTEST_ARGS)
 
 test-k3s: $(ready_to_test) ## the tests against a real Kubernetes; needs root and the test bed in ../shared
-	@$(bin)/python -m pytest -m k3s $(PYTEST_ARGS)
+	@$(bin)/python -m pytest -m k3s --durations=10 $(PYTEST_ARGS)
 
 test-browser: $(ready_to_test) ## the tests of JupyterLab in Chromium (Debian's package chromium)
 	@$(bin)/python -m pytest -m browser $(PYTEST_ARGS)

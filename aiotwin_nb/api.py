@@ -513,7 +513,7 @@ def continue_run(
         raise
     orchestrator = Orchestrator(rules, engine, store, tracker, listeners)
     if on_cluster is not None:
-        on_cluster.attach(orchestrator, directory.inbox, state.infrastructure)
+        on_cluster.attach(orchestrator, directory.inbox, state.infrastructure, store.past)
     with stopping_on_signals(orchestrator):
         return orchestrator.resume(tracked)
 

@@ -138,3 +138,17 @@ def test_committed_notebooks_record_results(name):
     ]
     assert recorded
     assert all(values for values in recorded)
+
+
+@pytest.mark.slow
+def test_without_a_cluster_the_notebook_says_so_and_ends_well(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    notebook = str(ROOT / "notebooks" / "10-on-k3s.ipynb")
+    done = aiotwin("notebook", notebook, "-o", str(tmp_path / "out.ipynb"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = outputs(tmp_path / "out.ipynb")
+    assert not [output for output in found if output.output_type == "error"]
+    assert "There is no cluster for this notebook" in "".join(o.get("text", "") for o in found)
+    assert not (tmp_path / "runs").exists()

@@ -25,7 +25,7 @@ from aiotwin_nb.cluster.manifests import (
     owner,
 )
 from aiotwin_nb.cluster.placement import Placement
-from aiotwin_nb.cluster.pods import PodState
+from aiotwin_nb.cluster.pods import PodState, pods_of
 from aiotwin_nb.planning.configuration import Configuration
 from fl_service.certificates import EVALUATOR, ORCHESTRATOR, Credentials
 from fl_service.roles.config import RoleConfig, spec_for
@@ -146,11 +146,8 @@ class Deployment:
 
     def _present_places(self) -> dict[str, str | None]:
         """Where the services of an earlier process of this run are."""
-        path = f"/api/v1/namespaces/{self.names.namespace}/pods"
-        with self.connection.asking("listing the run's pods"):
-            items = self.connection.request("GET", path, {"labelSelector": self.names.selector})["items"]
-        pods = [PodState.of(item) for item in items]
-        return {self.names.of(p.role, p.node): p.place or None for p in pods if p.role and not p.leaving}
+        pods = pods_of(self.connection, self.names.run_id)
+        return {self.names.of(pod.role, pod.node): pod.place or None for pod in pods}
 
     def _named(self, kind: str, name: str) -> Mapping[str, Any]:
         metadata = {"name": name, "namespace": self.names.namespace}

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from aiotwin_nb.cluster.connection import Connection
-from aiotwin_nb.cluster.manifests import NODE_LABEL, ROLE_LABEL
+from aiotwin_nb.cluster.manifests import NODE_LABEL, ROLE_LABEL, Names
 from aiotwin_nb.cluster.watching import Object, ObjectWatch
+from aiotwin_nb.continuum import natural_key
 from aiotwin_nb.errors import RunFailed
 
 # Reasons of a waiting container that do not mend themselves within a start's patience.
 HOPELESS = ("ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
 TROUBLE_SECONDS = 30.0  # of the same trouble before it is taken for lasting
+_ORDER = {"global-aggregator": 0, "local-aggregator": 1, "client": 2}
 PODLESS_SECONDS = 5.0  # without a pod before it is asked what holds it back
 SUSPICIOUS = ("ImagePullBackOff", "ErrImagePull", "CrashLoopBackOff", "RunContainerError")
 
@@ -71,6 +73,17 @@ def _waiting(status: Mapping[str, Object]) -> tuple[str, str]:
     waiting = status.get("state", {}).get("waiting") or {}
     reason = str(waiting.get("reason", ""))
     return (reason, str(waiting.get("message", ""))) if reason in (*HOPELESS, *SUSPICIOUS) else ("", "")
+
+
+def pods_of(connection: Connection, run_id: str) -> list[PodState]:
+    """A run's pods as they are now, those that are going away left out; global aggregator first, then by node."""
+    path = f"/api/v1/namespaces/{connection.namespace}/pods"
+    with connection.asking("listing the run's pods"):
+        selector = {"labelSelector": Names(run_id, connection.namespace).selector}
+        items = connection.request("GET", path, selector)["items"]
+    pods = [PodState.of(item) for item in items]
+    kept = [pod for pod in pods if pod.role and not pod.leaving]
+    return sorted(kept, key=lambda pod: (_ORDER.get(pod.role, 0), natural_key(pod.node)))
 
 
 class PodWatch:

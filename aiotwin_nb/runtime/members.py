@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from aiotwin_nb.cluster.bridge import Bridge
 from aiotwin_nb.cluster.source import KubernetesNodeSource
 from aiotwin_nb.continuum import Change, Infrastructure
 from aiotwin_nb.errors import InvalidInput
-from aiotwin_nb.orchestration.events import MemberChanged
+from aiotwin_nb.orchestration.events import Event, MemberChanged
 from aiotwin_nb.runtime.kubernetes import ClusterOptions, KubernetesRuntime, kubernetes_runtime
 from aiotwin_nb.scenario import NodeSpec, Scenario
 from fl_service.events import BACK, JOINED, LOST, USAGE, MemberEvent
@@ -63,14 +63,20 @@ class ClusterRun:
         self._runtime = kubernetes_runtime(spec, nodes, run, self.options, places)
         return self._runtime
 
-    def attach(self, orchestrator: Orchestrator, inbox: Path, infrastructure: Infrastructure) -> None:
-        """Tell an orchestrator, whose nodes are these now, of what happens from now on."""
+    def attach(
+        self, orchestrator: Orchestrator, inbox: Path, infrastructure: Infrastructure, past: Sequence[Event] = ()
+    ) -> None:
+        """Tell an orchestrator, whose nodes are these now, of what happens from now on.
+
+        `past`: the run's journal: what is in it, the global aggregator tells again.
+        """
         assert self._runtime is not None
         source = self._source or Silence()
         others = infrastructure.nodes if self._source is None else ()
         bridge = Bridge(source, inbox, infrastructure, others).start()
         orchestrator.listen(bridge)
-        self._runtime.on_event = News(orchestrator, bridge)
+        told = [event.time for event in past if isinstance(event, MemberChanged)]
+        self._runtime.on_event = News(orchestrator, bridge, max(told, default=0.0))
 
     def close(self) -> None:
         """End what watches the cluster; safe to call twice."""
@@ -80,15 +86,19 @@ class ClusterRun:
 
 
 class News:
-    """A listener of the pipeline: a member's standing goes into the journal, a loss and a return into the inbox."""
+    """A listener of the pipeline: a member's standing goes into the journal, a loss and a return into the inbox.
 
-    def __init__(self, orchestrator: Orchestrator, bridge: Bridge) -> None:
+    `since`: events up to this time (seconds since the epoch) are known already.
+    """
+
+    def __init__(self, orchestrator: Orchestrator, bridge: Bridge, since: float = 0.0) -> None:
         self._orchestrator = orchestrator
         self._bridge = bridge
+        self._since = since
 
     def __call__(self, event: MemberEvent) -> None:
         """Take an event."""
-        if event.kind == USAGE:
+        if event.kind == USAGE or event.time <= self._since:
             return
         self._orchestrator.note(MemberChanged(event.node, event.kind, event.reason, event.time))
         if event.kind == LOST:

@@ -54,12 +54,15 @@ class Inbox:
         for path in waiting(self.folder):
             command = parse_command(json.loads(path.read_text()))
             path.unlink()
-            check_command(command, self.infrastructure)
+            check_command(command, self.state)
             self.infrastructure = self.infrastructure.apply(command.to_change())
             self.taken.append(self._words(command))
-        state = replace(RunState.before(Rules.of(SCENARIO)), infrastructure=self.infrastructure)
         for listener in listeners:
-            listener(BoundaryReached(1), state)
+            listener(BoundaryReached(1), self.state)
+
+    @property
+    def state(self):
+        return replace(RunState.before(Rules.of(SCENARIO)), infrastructure=self.infrastructure)
 
     @staticmethod
     def _words(command):

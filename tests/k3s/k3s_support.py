@@ -185,7 +185,7 @@ class LiveRun:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(120)
 
-    def nothing_left(self, seconds=60):
+    def nothing_left(self, seconds=150):
         """Whether the cluster has no object of the run any more, before long."""
         until = time.monotonic() + seconds
         while left := self.bed.left(self.id):

@@ -71,6 +71,8 @@ def test_the_orchestrator_is_killed_and_goes_on(bed, run, reference):
     assert course(run.summary())["history"] == reference["history"]
     assert course(run.summary())["ledger"] == reference["ledger"]
     assert_every_round_once(run)
+    told = [(event.node, event.standing, event.time) for event in run.events("member_changed")]
+    assert len(told) == len(set(told))
     assert run.nothing_left()
 
 

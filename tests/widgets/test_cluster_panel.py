@@ -107,6 +107,7 @@ def test_the_table_follows_the_draft_and_marks_the_selected_node(panel):
 def test_without_a_provider_it_says_so_and_names_the_commands(panel, monkeypatch):
     monkeypatch.setattr("aiotwin_nb.widgets.cluster.importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("aiotwin_nb.widgets.cluster.shutil.which", lambda name: None)
+    monkeypatch.setattr("aiotwin_nb.widgets.cluster.providers.names", list)
     panel.choose("attach")
     assert "not part of this version" in text(panel._note)
     assert "pip install 'aiotwin-nb[kubernetes]'" in text(panel._note)
