@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from aiotwin_nb.widgets.curves import CHARTS, Chart, Series, Story
@@ -161,6 +162,8 @@ class _Plot:
         for spine in axes.spines.values():
             spine.set_color(look.muted)
         axes.xaxis.set_major_formatter("{x:,.0f}")
+        if self.chart.by_cost:  # long numbers need room
+            axes.xaxis.set_major_locator(MaxNLocator(5))
         if self.chart.y.startswith("cost/"):
             axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("spent cost" if self.chart.by_cost else "global round", size=8.5, color=look.muted, labelpad=2)

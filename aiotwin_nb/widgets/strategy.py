@@ -37,6 +37,7 @@ from aiotwin_nb.widgets.theme import (
     table,
 )
 
+MANY = 12  # clients; of a cluster with more one sees the number first
 SETTLED = 0.4  # seconds without a change before all strategies are compared
 FILE = "a YAML file …"
 OBJECTIVES = (
@@ -504,10 +505,15 @@ def _clusters_html(clusters: Mapping[str, Any], new: tuple[str, ...]) -> str:
     def client(name: str) -> str:
         return f"<i class='aiotwin-new' title='joins'>{escape(name)}</i>" if name in new else f"<i>{escape(name)}</i>"
 
-    return "".join(
-        f"<div class='aiotwin-cluster'><b>{escape(la)}</b> ← {' '.join(map(client, clients))}</div>"
-        for la, clients in clusters.items()
-    )
+    def cluster(la: str, clients: Any) -> str:
+        head, members = f"<b>{escape(la)}</b> ←", " ".join(map(client, clients))
+        if len(clients) <= MANY:
+            return f"<div class='aiotwin-cluster'>{head} {members}</div>"
+        joins = " ".join(client(name) for name in clients if name in new)
+        summary = f"<summary>{head} {len(clients)} clients {joins}</summary>"
+        return f"<details class='aiotwin-cluster'>{summary}{members}</details>"
+
+    return "".join(cluster(la, clients) for la, clients in clusters.items())
 
 
 COLUMNS = (
