@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import pytest
 from widgets_support import until
 
+from aiotwin_nb import api
 from aiotwin_nb.decision import policies, trends
 from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.planning.strategies import strategies
 from aiotwin_nb.widgets.session import Session
-from aiotwin_nb.widgets.strategy import StrategyPanel, _fit, _nice
+from aiotwin_nb.widgets.strategy import StrategyPanel, _fit, _nice, _plan_html
 
 
 @pytest.fixture
@@ -111,13 +112,14 @@ def test_a_mistake_is_told_at_its_control_and_changes_nothing(panel, name, value
     assert words in line(panel, name).replace("0.0", "0")
     assert "\n" not in line(panel, name)
     assert panel.session.scenario == before
+    assert words in panel.session.mistake.replace("0.0", "0")  # and nothing starts
     assert "aiotwin-dim" in panel._result._dom_classes  # the plan on show is the last one that worked out
 
 
 def test_a_mistake_that_is_mended_is_forgotten(panel):
     control(panel, "window").value = 0
     control(panel, "window").value = 4
-    assert line(panel, "window") == ""
+    assert line(panel, "window") == panel.session.mistake == ""
     until(lambda: "aiotwin-dim" not in panel._result._dom_classes)
 
 
@@ -222,12 +224,31 @@ def test_controls_are_read_only_while_a_run_is_live(panel):
 
 def test_the_slider_has_a_sensible_range(panel):
     slider = control(panel, "budget")
-    for value in (100_000, 3, 7_777_777, 0.25):
+    for value in (100_000, 3, 7_777_777, 0.25, 123_456, 99.99, 8_000, 98_505):
         _fit(slider, value)
         assert slider.value == value
         assert slider.min < value < slider.max
         assert 50 <= slider.max / slider.step <= 2000
+        steps = (value - slider.min) / slider.step  # the browser moves a value between two steps, and sends it back
+        assert steps == pytest.approx(round(steps), abs=1e-6)
     assert [_nice(x) for x in (1000, 4999, 0.3)] == [1000, 2000, pytest.approx(0.2)]
+
+
+def test_the_slider_keeps_its_range_while_it_is_moved(panel):
+    slider = control(panel, "budget")
+    for value in (399_000.0, 20_000.0, 4_000.0):
+        slider.value = value
+        assert (slider.min, slider.max, slider.value) == (0, 400_000, value)
+        assert panel.session.scenario.objective.budget == value
+
+
+def test_large_clusters_are_told_by_their_number(panel):
+    panel.session.scenario = api.resolve("cluster-24", {})
+    until(lambda: len(panel.plan.clusters) == 5)
+    assert "<details" not in _plan_html(panel.plan)
+    panel.session.change({"strategy.name": "flat"})
+    until(lambda: len(panel.plan.clusters) == 1)
+    assert "<summary><b>n1</b> ← 24 clients </summary><i>n7</i>" in _plan_html(panel.plan)
 
 
 def test_an_impossible_scenario_is_refused_at_once():
