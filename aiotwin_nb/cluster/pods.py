@@ -15,6 +15,7 @@ from aiotwin_nb.errors import RunFailed
 
 # Reasons of a waiting container that do not mend themselves within a start's patience.
 HOPELESS = ("ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
+LIST_SECONDS = 30.0
 TROUBLE_SECONDS = 30.0  # of the same trouble before it is taken for lasting
 _ORDER = {"global-aggregator": 0, "local-aggregator": 1, "client": 2}
 PODLESS_SECONDS = 5.0  # without a pod before it is asked what holds it back
@@ -87,13 +88,16 @@ def pods_of(connection: Connection, run_id: str) -> list[PodState]:
 
 
 class PodWatch:
-    """The pods of a run, always up to date, by list and watch."""
+    """The pods of a run, always up to date, by list and watch; made, it waits for the first list."""
 
     def __init__(self, connection: Connection, selector: str) -> None:
         self._changed = threading.Condition()
+        self._listed = False
         self._pods: dict[str, PodState] = {}
         path = f"/api/v1/namespaces/{connection.namespace}/pods"
         self._watch = ObjectWatch(connection, path, self._take, selectors={"labelSelector": selector}).start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._listed, LIST_SECONDS)
 
     def pods(self) -> list[PodState]:
         """All pods, those that are going away too."""
@@ -148,6 +152,7 @@ class PodWatch:
     def _take(self, objects: Mapping[str, Object]) -> None:
         with self._changed:
             self._pods = {name: PodState.of(item) for name, item in objects.items()}
+            self._listed = True
             self._changed.notify_all()
 
 

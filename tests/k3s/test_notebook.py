@@ -12,11 +12,11 @@ def printed(path):
 
 
 def test_the_notebook_runs_on_the_cluster(bed, tmp_path):
-    given = {"kubeconfig": bed.kubeconfig, "namespace": NAMESPACE, **IMAGES, "max_rounds": 3}
+    given = {"kubeconfig": bed.kubeconfig, "namespace": NAMESPACE, **IMAGES, "max_rounds": 12}
     parameters = [word for name, value in given.items() for word in ("-p", name, value)]
     done = run_here("notebook", NOTEBOOK, *parameters, "-o", tmp_path / "out.ipynb", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     text = printed(tmp_path / "out.ipynb")
-    assert "largest difference in accuracy over 3 rounds: 0 points" in text
+    assert "largest difference in accuracy over 12 rounds: 0 points" in text
     assert "the same ledger: True" in text
     assert "left on the cluster: nothing" in text

@@ -1,7 +1,7 @@
-"""The last test of the cluster: one of its nodes goes for good."""
+"""The last tests of the cluster: its nodes go for good, first one and then the other."""
 
 import pytest
-from k3s_support import LiveRun, testbed
+from k3s_support import ARCHIVES, HOME, LiveRun, testbed
 
 
 @pytest.fixture
@@ -31,6 +31,23 @@ def test_a_node_that_is_gone_is_planned_without(bed, run):
     assert not members & set(gone)
     result = run.events("round_finished")[-1].result
     assert {client.client for client in result.clients} == members & {"n4", "n5", "n6", "n7", "n8"}
+
+
+def test_the_global_aggregators_node_is_gone(bed, tmp_path):
+    testbed("node-start", 2, *ARCHIVES, HOME / "img" / "dns.tar")
+    run = LiveRun(bed, tmp_path / "root-loss", "hands-on", "--set", "events=[]", "--set", "training.max_rounds=1000")
+    try:
+        run.wait_round(2)
+        testbed("node-stop", 1)
+        before = run.rounds()[-1]
+        run.wait_for("n1 elsewhere", lambda: "restored" in run.standings("n1"), 150)
+        run.wait_round(before + 3, 180)
+        (pod,) = bed.pods(run.id, "n1")
+        assert pod["spec"]["nodeName"] == "n2"
+        paid = [event.result.round for event in run.events("round_finished")]
+        assert paid == list(range(len(paid)))
+    finally:
+        run.stop()
 
 
 def run_nodes(run):
