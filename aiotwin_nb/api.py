@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from aiotwin_nb.runtime.members import ClusterRun
     from fl_service.spec import TrainingSpec
 
-RUNTIMES = ("embedded", "stacked", "kubernetes")
+LOCAL_RUNTIMES = ("embedded", "stacked")  # in one process on this machine
+RUNTIMES = (*LOCAL_RUNTIMES, "kubernetes")
 LOG = "process.log"  # what the process of a run that `run` started wrote on standard error
 Source = Scenario | str | Path
 

@@ -126,7 +126,7 @@ def test_workers_and_the_stacked_runtime_exclude_each_other(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("runtime", api.RUNTIMES)
+@pytest.mark.parametrize("runtime", api.LOCAL_RUNTIMES)
 def test_the_runtime_is_noted_before_the_first_event(tmp_path, runtime):
     unnoted = RunDirectory.create(tmp_path / "unnoted", load_scenario("improvement"))
     assert api._runtime_of(unnoted) == "embedded"
@@ -185,7 +185,7 @@ def test_a_branch_that_forks_is_one_from_the_start(lab, runtime):
 @pytest.mark.slow
 @pytest.mark.parametrize("lab", LABS)
 def test_both_runtimes_agree_on_the_better_branch(lab):
-    embedded, stacked = (api.compare(lab, runtime=runtime) for runtime in api.RUNTIMES)
+    embedded, stacked = (api.compare(lab, runtime=runtime) for runtime in api.LOCAL_RUNTIMES)
     verdicts = [
         [(b["after_round"], b["decision"], b["best"]) for b in found["branches"]] for found in (embedded, stacked)
     ]
