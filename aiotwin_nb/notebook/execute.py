@@ -56,7 +56,7 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], output: Path) -> Any
             store_widget_state=False,
             coalesce_streams=True,
             record_timing=False,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # no warning that a local kernel talks in clear text
+            extra_arguments=["--IPKernelApp.log_level=50"],  # a kernel's own log is no output
         )
     except PapermillExecutionError as error:
         raise RunFailed(
