@@ -105,7 +105,7 @@ def test_a_reopened_notebook_shows_them(ended, open_notebook):
     assert "widgets" not in saved.metadata
     assert [sorted(output.data) for output in saved.cells[0].outputs] == [
         ["text/html", "text/plain"],
-        ["image/png", "text/plain"],
+        ["image/png", "text/html", "text/plain"],
         [WIDGET, "text/plain"],
     ]
     ended.tab.clear()
