@@ -203,12 +203,26 @@ class EventsPanel(Panel):
 
     def _fill(self, change: Any = None) -> None:
         """Put the chosen ready node into the fields."""
-        chosen = self.fields["ready"].value
-        raw = self._ready().get(chosen)
+        if (values := self._chosen()) is not None:
+            self._put(values)
+            self._changed(change)
+
+    def _fill_again(self) -> None:
+        """Put it there as it is now, unless people have begun to change it."""
+        values = self._chosen() if self.kind.value == "join" else None  # takes a while, in which people go on typing
+        if values is not None and all(self.fields[name].value == value for name, value in self._filled.items()):
+            self._put(values)
+            self._changed()
+        else:
+            self._show_mistakes()
+
+    def _chosen(self) -> dict[str, str] | None:
+        """The chosen ready node as values of fields; None when people fill them themselves."""
+        raw = self._ready().get(self.fields["ready"].value)
         if raw is None:
-            return
+            return None
         noise = raw.get("label_noise", {"kind": "none", "share": 0})
-        values = {
+        return {
             "id": raw["id"],
             "role": raw["role"],
             "links": _pairs(raw["links"]),
@@ -217,13 +231,14 @@ class EventsPanel(Panel):
             "noise": noise["kind"],
             "share": f"{noise['share']:g}",
         }
+
+    def _put(self, values: dict[str, str]) -> None:
         self._filling, self._filled = True, values
         try:
             for name, value in values.items():
                 self.fields[name].value = value
         finally:
             self._filling = False
-        self._changed(change)
 
     def _changed(self, change: Any = None) -> None:
         """Check the form, say what is wrong where, and have the rest foretold."""
@@ -385,8 +400,7 @@ class EventsPanel(Panel):
             self._seen = seen
             self._offer()
             self._arrange()
-            untouched = all(self.fields[name].value == value for name, value in self._filled.items())
-            self._fill() if self.kind.value == "join" and untouched else self._show_mistakes()
+            self._fill_again()
         asked = (self._asked, state if self._told_in < _SLOW or live is None else None, len(self._waiting()))
         if self._told_for and same(asked, self._told_for):
             return

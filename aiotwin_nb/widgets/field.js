@@ -33,10 +33,10 @@ function render({ model, el }) {
     input.toggleAttribute("aria-invalid", false);
     if (model.get("error")) input.setAttribute("aria-invalid", "true");
   };
-  const value = () => { if (input.value !== model.get("value")) input.value = model.get("value"); };
-  const send = () => { model.set("value", input.value); model.save_changes(); };
+  let timer = 0; // runs while what was typed has not been sent
+  const value = () => { if (!timer && input.value !== model.get("value")) input.value = model.get("value"); };
+  const send = () => { timer = 0; model.set("value", input.value); model.save_changes(); };
   const stop = (event) => event.stopPropagation(); // the notebook has its own meaning for many keys
-  let timer = 0;
   input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(send, isChoice ? 0 : 150); });
   input.addEventListener("change", () => { clearTimeout(timer); send(); });
   input.addEventListener("keydown", stop);

@@ -154,23 +154,6 @@ def test_two_notebooks_on_one_run(open_notebook, new_tab, watch):
     assert all("Comm not found" in error for error in watch.take_errors())
 
 
-def test_a_node_that_cannot_be_is_marked_at_its_field(open_notebook):
-    notebook = open_notebook([LAB.format("")])
-    lab = LabView(notebook.run(0))
-    lab.tab("Run").click()
-    links, confirm = lab.area.get_by_label("links"), lab.button("Let it join (in the draft)")
-    good = links.input_value()
-    links.fill("n1: 150, n77: 20")
-    expect(links).to_have_attribute("aria-invalid", "true")
-    expect(links).to_have_accessible_description(re.compile("n77"))
-    expect(confirm).to_be_disabled()
-    notebook.screenshot("lab-invalid-node", 0)
-    links.fill(good)
-    expect(links).not_to_have_attribute("aria-invalid", "true")
-    confirm.click()
-    expect(lab.area.get_by_text("In the draft: n10 joins")).to_be_visible()
-
-
 def drag(handle: Locator, pixels: int) -> None:
     """Drag a slider's handle with the mouse, to the right if `pixels` is positive."""
     box, mouse = handle.bounding_box(), handle.page.mouse

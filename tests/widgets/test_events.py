@@ -126,6 +126,22 @@ def test_a_ready_node_can_follow_another(panel):
     assert [node.id for event in panel.session.scenario.events for node in event.add] == ["n9", "n10", "n11"]
 
 
+def test_what_people_type_is_not_overwritten_by_a_new_offer(panel, monkeypatch):
+    """Offers take a while to make; meanwhile people go on typing."""
+    panel.settle()
+    offered = panel._chosen
+
+    def slowly():
+        made = offered()
+        panel.fields["id"].value = "visitor"
+        return made
+
+    monkeypatch.setattr(panel, "_chosen", slowly)
+    panel.session.change({"events": []})  # n9 does not come: another name would be offered
+    panel.settle()
+    assert panel.fields["id"].value == "visitor"
+
+
 def test_events_can_be_taken_out_of_the_draft_again(panel):
     fill(panel, "leave", node="n9", round="20")
     panel.confirm.click()
