@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from k3s_support import ARCHIVES, HOME, SHARED, TESTBED, Bed, testbed
+from k3s_support import ARCHIVES, HOME, SHARED, TESTBED, Bed, run_testbed
 
 PATIENCE = 900  # seconds for another test session to give the machine's one cluster back
 FOLDER = Path(__file__).parent
@@ -74,7 +74,7 @@ def cluster():
                 bring_up()
                 yield Bed(), ""
             finally:
-                testbed("down")
+                run_testbed("down")
 
 
 def lacking():
