@@ -86,7 +86,7 @@ def lacking():
     return "" if (HOME / "built").exists() else f"the test bed is not built yet: {TESTBED} build"
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def bed():
     """Two real nodes; pods are admitted under a restricted policy only."""
     with cluster() as (found, reason):
