@@ -23,7 +23,7 @@ def testbed(*arguments):
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, env=environment)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")  # it is gone before the tests on real nodes want the machine
 def api_server():
     """The kubeconfig of an administrator of a real API server (no kubelets: nodes are what a test writes).
 
@@ -52,7 +52,7 @@ def api_server():
             testbed("down")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def policies(api_server):
     """The API server with the PodSecurityPolicies "restricted" and "unrestricted"; none may be used yet."""
     from aiotwin_nb.cluster.connection import Connection

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from k3s_support import ARCHIVES, HOME, SHARED, TESTBED, Bed, testbed
+from k3s_support import ARCHIVES, HOME, SHARED, TESTBED, Bed, run_testbed
 
 PATIENCE = 900  # seconds for another test session to give the machine's one cluster back
 FOLDER = Path(__file__).parent
@@ -74,7 +74,7 @@ def cluster():
                 bring_up()
                 yield Bed(), ""
             finally:
-                testbed("down")
+                run_testbed("down")
 
 
 def lacking():
@@ -86,7 +86,7 @@ def lacking():
     return "" if (HOME / "built").exists() else f"the test bed is not built yet: {TESTBED} build"
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def bed():
     """Two real nodes; pods are admitted under a restricted policy only."""
     with cluster() as (found, reason):

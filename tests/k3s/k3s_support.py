@@ -25,7 +25,7 @@ IMAGES = {
 NAMESPACE = "aiotwin"
 
 
-def testbed(*arguments, **environment):
+def run_testbed(*arguments, **environment):
     """Run the test bed's program."""
     command = [str(TESTBED), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, env={**os.environ, **environment})

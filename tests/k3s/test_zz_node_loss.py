@@ -1,7 +1,7 @@
 """The last tests of the cluster: its nodes go for good, first one and then the other."""
 
 import pytest
-from k3s_support import ARCHIVES, HOME, LiveRun, testbed
+from k3s_support import ARCHIVES, HOME, LiveRun, run_testbed
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def test_a_node_that_is_gone_is_planned_without(bed, run):
     places = {pod["metadata"]["labels"]["aiotwin.io/node"]: pod["spec"]["nodeName"] for pod in bed.pods(run.id)}
     assert places["n1"] == "n1"  # the first of the scenario's nodes is on the first of the cluster's
     gone = sorted(node for node, place in places.items() if place == "n2")
-    testbed("node-stop", 2)
+    run_testbed("node-stop", 2)
 
     def lost():
         return {event.node: event for event in run.events("member_changed") if event.standing == "lost"}
@@ -34,11 +34,11 @@ def test_a_node_that_is_gone_is_planned_without(bed, run):
 
 
 def test_the_global_aggregators_node_is_gone(bed, tmp_path):
-    testbed("node-start", 2, *ARCHIVES, HOME / "img" / "dns.tar")
+    run_testbed("node-start", 2, *ARCHIVES, HOME / "img" / "dns.tar")
     run = LiveRun(bed, tmp_path / "root-loss", "hands-on", "--set", "events=[]", "--set", "training.max_rounds=1000")
     try:
         run.wait_round(2)
-        testbed("node-stop", 1)
+        run_testbed("node-stop", 1)
         before = run.rounds()[-1]
         run.wait_for("n1 elsewhere", lambda: "restored" in run.standings("n1"), 150)
         run.wait_round(before + 3, 180)
