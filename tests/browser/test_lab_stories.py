@@ -19,7 +19,7 @@ from .server import PROJECT
 
 LAB = "from aiotwin_nb import Lab\nlab = Lab('improvement', {})\nlab"
 ATTACH = "from aiotwin_nb import Lab\nlab = Lab.attach()\nlab"
-SLOW = "objective__budget=150_000, training__max_rounds=40, training__epochs=16"  # a round lasts as long as some clicks
+SLOW = "objective__budget=3_000_000, training__max_rounds=900, training__epochs=16"  # goes on until it is stopped
 QUICK = "objective__budget=25_000"  # 16 rounds with the change, which is decided after round 15
 
 
@@ -50,7 +50,10 @@ def test_the_whole_story(open_notebook):
     expect(lab.curves).not_to_have_attribute("src", first)
     notebook.screenshot("lab-3-running", opened)
 
+    # The scripted change of round 10 is decided after round 15: in its window the visitor would share its card.
     lab.area.get_by_label("name").fill("visitor")
+    lab.area.get_by_label("when").select_option(label="after a round")
+    lab.area.get_by_role("spinbutton", name="after round").fill("17")
     lab.button("Let it join").click()
     expect(lab.area.get_by_text("Sent: visitor joins.")).to_be_visible()
     expect(lab.happening("visitor joins")).to_contain_text("injected● applied")
