@@ -1,1 +1,1 @@
-"""The inference side: services answer with a learned model, proxies keep their quality, a drop starts learning again."""
+"""The inference side: services answer with a learned model, proxies keep their quality, drops start learning again."""
