@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -82,7 +82,7 @@ def _histogram(tallies: list[tuple[str, Tally]]) -> Iterator[str]:
         yield f"{name}_count{labels} {cumulative[-1][1]}"
 
 
-def _samples(name: str, text: str, kind: str, samples: list[tuple[str, float]]) -> Iterator[str]:
+def _samples(name: str, text: str, kind: str, samples: Sequence[tuple[str, float]]) -> Iterator[str]:
     yield f"# HELP {PREFIX}_{name} {text}"
     yield f"# TYPE {PREFIX}_{name} {kind}"
     for labels, value in samples:

@@ -84,6 +84,7 @@ class RequestBody:
         except TimeoutError:
             raise BadBody(408, f"nothing of the body came for {self._limits.idle:g} s") from None
         except (RequestPayloadError, HttpProcessingError, ConnectionError) as error:
+            self._content.feed_eof()  # nobody has to wait for the rest
             raise BadBody(400, f"the body is incomplete or wrongly framed: {error}") from None
         self._keep(piece)
         return piece

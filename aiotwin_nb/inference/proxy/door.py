@@ -19,7 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from aiotwin_nb.inference.proxy.limits import Limits
 
-LINGER = 5.0  # seconds in which the rest of a refused request is read, so that the client sees the answer
+LINGER = 2.0  # seconds in which the rest of a refused request is read, so that the client sees the answer
 
 
 def refusal(status: int, why: str, retry_after: int | None = None, **more: Any) -> web.Response:
@@ -87,7 +87,7 @@ class Door(RequestHandler):
         elif data and not self._upgraded and (self._content is None or self._content.is_eof()):
             self._more_of_a_head(len(data))
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more: what it asked for is answered all the same, then the connection ends."""
         self._ended = True
         if self._begun is not None:
@@ -96,6 +96,8 @@ class Door(RequestHandler):
         if self._waiter is not None and not self._messages:
             return False
         if self._content is not None and not self._content.is_eof():
+            if not self._request_in_progress and not self._messages:  # it is answered: nobody waits for the rest
+                return False
             self._content.set_exception(ConnectionResetError("the client sends no more of it"))
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from aiotwin_nb.errors import did_you_mean
@@ -202,7 +202,7 @@ class Routes:
     """All services, by the host that clients ask for: NAME, NAME:PORT or NAME.ANYTHING."""
 
     def __init__(self, policy: Policy[Any], node: str, seed: int, limits: Limits) -> None:
-        self._make = lambda service: Route(service, policy, node, seed, limits)
+        self._make: Callable[[Service], Route] = lambda service: Route(service, policy, node, seed, limits)
         self.by_name: dict[str, Route] = {}
         self._by_host: dict[str, Route] = {}
         self.problem = ""
