@@ -12,7 +12,7 @@ from aiohttp.http import HttpVersion10
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from aiotwin_nb.inference.proxy.bodies import LAST_CHUNK, BadBody, RequestBody, chunk, send_to_client
+from aiotwin_nb.inference.proxy.bodies import LAST_CHUNK, BadBody, RequestBody, break_off, chunk, send_to_client
 from aiotwin_nb.inference.proxy.door import Door, refusal
 from aiotwin_nb.inference.proxy.headers import (
     CHUNKED,
@@ -285,8 +285,7 @@ class Relay:
             if pieces:
                 await send_to_client(door, LAST_CHUNK, idle)
         except BODY_ERRORS:  # of the instance or of the client: either way the client must not take it for complete
-            if door.transport is not None:
-                door.transport.abort()
+            break_off(door)
             return self._closed
         return self._kept if keep else self._closed
 

@@ -2,23 +2,27 @@
 
 import asyncio
 import functools
+import os
 import time
 from contextlib import asynccontextmanager, suppress
 
+import uvloop
 from aiohttp import web
 
 from aiotwin_nb.inference.proxy import FixedSource, Limits, Proxy
 from aiotwin_nb.inference.services import Instance, Service
 
+LOOP = None if os.environ.get("AIOTWIN_TEST_LOOP") == "asyncio" else uvloop.Loop
 QUICK = Limits(probe_every=0.2, probe_again=0.1, drain=5.0)
 
 
 def in_loop(test):
-    """Run an asynchronous test; it must end within a minute."""
+    """Run an asynchronous test, in the loop that the command uses; it must end within a minute."""
 
     @functools.wraps(test)
     def wrapped(*args, **kwargs):
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 60))
+        with asyncio.Runner(loop_factory=LOOP) as runner:
+            runner.run(asyncio.wait_for(test(*args, **kwargs), 60))
 
     return wrapped
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 from dataclasses import replace
 
 import pytest
@@ -112,6 +114,7 @@ async def test_the_instance_is_left_alone_when_the_client_is_gone():
         _, writer = await asyncio.open_connection(*proxy.address)
         writer.write(get())
         await until(lambda: proxy.stats()["in_flight"] == 1)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
         await asyncio.wait_for(gone.wait(), 10)
         await until(lambda: proxy.stats()["in_flight"] == 0)
