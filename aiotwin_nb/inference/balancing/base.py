@@ -30,8 +30,7 @@ class Setting:
 class Estimates(Protocol):
     """What one proxy has learned of one service's instances. Times are seconds of a monotonic clock.
 
-    All methods but the constructor must take O(1) amortised time: they run once per request. A class that names this
-    one as its base inherits what learns nothing.
+    All methods but the constructor must take O(1) amortised time: they run once per request.
     """
 
     def sent(self, instance: str, now: float) -> None:

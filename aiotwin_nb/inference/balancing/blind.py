@@ -13,8 +13,27 @@ from aiotwin_nb.inference.services import Instance
 _by_id = attrgetter("id")
 
 
+class Blind(Estimates):
+    """Learns nothing; for estimates that learn from some things only."""
+
+    def sent(self, instance: str, now: float) -> None:
+        """Nothing is learned."""
+
+    def answered(self, instance: str, latency_ms: float, now: float) -> None:
+        """Nothing is learned."""
+
+    def failed(self, instance: str, now: float) -> None:
+        """Nothing is learned."""
+
+    def pinged(self, instance: str, latency_ms: float, now: float) -> None:
+        """Nothing is learned."""
+
+    def loaded(self, node: str, share: float, now: float) -> None:
+        """Nothing is learned."""
+
+
 @dataclass
-class Count(Estimates):
+class Count(Blind):
     """How many requests have been sent, and the seed of what is drawn with that number."""
 
     seed: int = 0

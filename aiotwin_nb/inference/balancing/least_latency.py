@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from aiotwin_nb.inference.balancing.base import Estimates, Policy, Setting, policies
+from aiotwin_nb.inference.balancing.base import Policy, Setting, policies
+from aiotwin_nb.inference.balancing.blind import Blind
 from aiotwin_nb.inference.services import Instance
 
 WEIGHT = 0.2  # of the newest answer
@@ -13,7 +14,7 @@ FAILED = 10.0  # a failure counts as this many bounds
 
 
 @dataclass
-class Averages(Estimates):
+class Averages(Blind):
     """Moving averages of the latencies, in ms; an instance without an answer has 0, so that each is tried."""
 
     bound_ms: float

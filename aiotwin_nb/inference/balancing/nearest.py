@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from aiotwin_nb.inference.balancing.base import Estimates, Policy, Setting, policies
+from aiotwin_nb.inference.balancing.base import Policy, Setting, policies
+from aiotwin_nb.inference.balancing.blind import Blind
 from aiotwin_nb.inference.services import Instance
 
 PERIOD_S = 10.0  # between rounds of probes
 
 
 @dataclass
-class Ways(Estimates):
-    """How long the ways are, in ms: the latest probe's time, else the fastest answer's, else 0. Failures change nothing.
+class Ways(Blind):
+    """How long the ways are, in ms: the latest probe's time, else the fastest answer's, else 0.
+
+    Failures change nothing.
 
     Attributes:
         node: the proxy's

@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 from math import exp, inf, log, sqrt
 from operator import attrgetter, itemgetter
 
-from aiotwin_nb.inference.balancing.base import Estimates, Policy, Setting, policies
+from aiotwin_nb.inference.balancing.base import Policy, Setting, policies
+from aiotwin_nb.inference.balancing.blind import Blind
 from aiotwin_nb.inference.balancing.draws import draw
 from aiotwin_nb.inference.services import Instance
 
@@ -100,7 +101,7 @@ class Belief:
 
 
 @dataclass
-class Beliefs(Estimates):
+class Beliefs(Blind):
     """What one proxy believes of all instances."""
 
     setting: Setting
@@ -140,7 +141,7 @@ class Beliefs(Estimates):
         belief.until = now + pause * (0.75 + 0.25 * draw(self.setting.seed, self.number))
 
     def _arrived(self, instance: str) -> Belief:
-        """The belief of an instance with a request under way; requests are taken to end in the order of their sending."""
+        """The belief of an instance with a request under way; they are taken to end in the order of sending."""
         belief = self.of.get(instance)
         if belief is None or not belief.way:
             self.sent(instance, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class Result:
         """Per window: its start (s), requests, share within the bound and median latency (ms); nan without requests."""
         edges = np.arange(0.0, self.scenario.seconds + window_s, window_s)
         at = np.searchsorted(self.time, edges)
-        pairs = list(zip(at[:-1], at[1:], strict=True))
+        pairs = list(pairwise(at))
         some = [(a, b) if b > a else None for a, b in pairs]
         return {
             "start": edges[:-1],

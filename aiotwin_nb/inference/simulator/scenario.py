@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -185,7 +186,7 @@ class Scenario:
             points = _points(curve)
             if not points or any(not 0 <= value <= most for _, value in points):
                 raise InvalidInput(f"{what} must have values from 0 to {most:g}")
-            if any(b[0] < a[0] for a, b in zip(points, points[1:], strict=False)):
+            if any(b[0] < a[0] for a, b in pairwise(points)):
                 raise InvalidInput(f"{what}: its points must be in the order of time")
 
 

@@ -60,7 +60,8 @@ def samples(curve: Curve, seconds: float) -> NDArray[np.float64]:
     if not isinstance(curve, tuple):
         return np.full(len(middles), float(curve))
     at, values = np.array(curve, dtype=float).T
-    return np.interp(middles, at, values)
+    between: NDArray[np.float64] = np.interp(middles, at, values)
+    return between
 
 
 @dataclass(frozen=True, slots=True)
