@@ -3,6 +3,7 @@
 from aiotwin_nb.inference.balancing.base import DEFAULT_POLICY, Estimates, Policy, Setting, policies
 from aiotwin_nb.inference.balancing.least_latency import least_latency
 from aiotwin_nb.inference.balancing.nearest import nearest
+from aiotwin_nb.inference.balancing.peak_ewma import peak_ewma
 from aiotwin_nb.inference.balancing.qedgeproxy import qedgeproxy, qedgeproxy_fastest
 from aiotwin_nb.inference.balancing.qos_bandit import qos_bandit
 from aiotwin_nb.inference.balancing.round_robin import round_robin
@@ -15,6 +16,7 @@ __all__ = [
     "Setting",
     "least_latency",
     "nearest",
+    "peak_ewma",
     "policies",
     "qedgeproxy",
     "qedgeproxy_fastest",

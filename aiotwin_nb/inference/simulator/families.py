@@ -22,6 +22,10 @@ from itertools import combinations
 from aiotwin_nb.errors import InvalidInput, did_you_mean
 from aiotwin_nb.inference.simulator.scenario import Client, Curve, Link, Node, Outage, Replica, Scenario
 
+TRAINING, HELD_OUT = (
+    range(20),
+    range(1000, 1020),
+)  # seeds: what the default policy was fixed on, and what it is judged by
 SECONDS = 90.0
 PER_SITE = (10.0, 35.0)  # requests per second
 Points = tuple[tuple[float, float], ...]

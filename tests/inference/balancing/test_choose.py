@@ -136,7 +136,7 @@ def known_has_beliefs(known):
 
 
 def test_an_unknown_policy_is_named_with_those_there_are():
-    with pytest.raises(InvalidInput, match="qos_bandit.*Did you mean 'nearest'"):
+    with pytest.raises(InvalidInput, match=r"qos_bandit.*Did you mean 'nearest'"):
         policies.get("neares")
 
 

@@ -212,7 +212,7 @@ def test_families_are_determined_by_their_seed(name):
 
 
 def test_an_unknown_family_is_named_with_those_there_are():
-    with pytest.raises(InvalidInput, match="overload, failure.*Did you mean 'drift'"):
+    with pytest.raises(InvalidInput, match=r"overload, failure.*Did you mean 'drift'"):
         family("drifts", 0)
 
 
