@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiotwin_nb.errors import InvalidInput
+from aiotwin_nb.inference.balancing import DEFAULT_POLICY
 
 if TYPE_CHECKING:
     from aiotwin_nb.inference.proxy import Proxy
@@ -23,10 +24,12 @@ def proxy_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `aiotwin proxy`."""
     parser.add_argument("--listen", type=_address, required=True, metavar="HOST:PORT", help="for clients; port 0: any")
     parser.add_argument("--services", type=Path, required=True, metavar="FILE", help="a YAML file; watched for changes")
-    parser.add_argument("--policy", required=True, metavar="NAME", help="which instance gets a request: round_robin, …")
+    parser.add_argument(
+        "--policy", default=DEFAULT_POLICY, metavar="NAME", help="which instance gets a request; default: %(default)s"
+    )
     parser.add_argument("--node", default="", metavar="ID", help="the node that the proxy runs on")
     parser.add_argument("--admin", type=_address, metavar="HOST:PORT", help="for /health, /ready, /stats and /metrics")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what the policy draws at random")
+    parser.add_argument("--seed", type=int, metavar="N", help="of what the policy draws at random; default: the node's")
     parser.add_argument("--drain", type=float, metavar="SECONDS", help="for requests in flight at the end; default: 30")
     parser.add_argument("--json", action="store_true", help="say where it listens as JSON")
 

@@ -22,6 +22,7 @@ from aiotwin_nb.inference.proxy.headers import (
     request_head,
     response_head,
 )
+from aiotwin_nb.inference.proxy.health import Health
 from aiotwin_nb.inference.proxy.limits import Limits
 from aiotwin_nb.inference.proxy.routing import FAILING, Attempt, Refused, Route, Routes, Upstream
 from aiotwin_nb.inference.proxy.upstream import (
@@ -92,8 +93,9 @@ class Relay:
         in_flight: how many requests are on their way
     """
 
-    def __init__(self, routes: Routes, limits: Limits, name: str) -> None:
+    def __init__(self, routes: Routes, health: Health, limits: Limits, name: str) -> None:
         self._routes = routes
+        self._health = health
         self._limits = limits
         self._via = name.encode("ascii")
         self._kept = _Done(True)
@@ -166,7 +168,10 @@ class Relay:
 
     async def _answer(self, job: _Job) -> tuple[Attempt, _Answer]:
         """Return the head of an answer; raises Refused when no instance gives one."""
-        first = job.route.choose(time.monotonic())
+        now = time.monotonic()
+        if to_ping := job.route.to_ping(now):
+            self._health.ping(job.route, to_ping)
+        first = job.route.choose(now)
         try:
             return await self._try(job, first, may_decline=True)
         except InstanceError as error:

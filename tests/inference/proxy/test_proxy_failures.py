@@ -8,6 +8,8 @@ import pytest
 from aiohttp import web
 from proxy_stage import QUICK, Backend, RawBackend, get, in_loop, stage, talk, until
 
+from aiotwin_nb.inference.balancing import policies
+from aiotwin_nb.inference.balancing.round_robin import RoundRobin
 from aiotwin_nb.inference.proxy import FixedSource, Proxy
 from aiotwin_nb.inference.services import Instance, Service
 
@@ -288,7 +290,7 @@ class Told:
         self.calls.append(("failed", instance))
 
     def pinged(self, instance, latency_ms, now):
-        self.pinged_ms = latency_ms
+        self.calls.append(("pinged", instance, latency_ms))
 
     def loaded(self, node, share, now):
         self.calls.append(("loaded", node, share))
@@ -308,7 +310,37 @@ async def test_the_policy_learns_what_became_of_every_attempt():
         kinds = [call[:2] for call in told.calls if call[0] != "loaded"]
         assert kinds == [("sent", "i0"), ("failed", "i0"), ("sent", "i1"), ("answered", "i1")]
         assert 0 < told.calls[3][2] < 10_000
-        await until(lambda: hasattr(told, "pinged_ms"))
+
+
+class Pings(RoundRobin):
+    """Wants everything to be pinged once."""
+
+    def probes(self, instances, estimates, now):
+        return () if any(call[0] == "pinged" for call in estimates.calls) else instances
+
+    def choose(self, instances, estimates, now):
+        return instances[0]
+
+
+@in_loop
+async def test_a_policy_that_wants_pings_gets_them():
+    async with stage(Backend(), Backend()) as proxy:
+        route = proxy.routes.by_name["svc"]
+        route._policy, told = Pings(), Told()
+        route.estimates = told
+        await talk(proxy, get())
+        await until(lambda: len([call for call in told.calls if call[0] == "pinged"]) == 2)
+        assert all(0 < call[2] < 10_000 for call in told.calls if call[0] == "pinged")
+
+
+@pytest.mark.parametrize("policy", policies.names())
+@in_loop
+async def test_every_policy_drives_the_proxy(policy):
+    backends = [Backend(), Backend()]
+    async with stage(*backends, policy=policy, node="n0") as proxy:
+        for _ in range(10):
+            assert (await talk(proxy, get())).status == 200
+        assert asked(*backends) == 10
 
 
 @pytest.mark.slow
