@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from fl_service.errors import TaskError, unknown
+from fl_service.tasks import people
 from fl_service.tasks.torchvision_compat import torchvision_datasets
 
 _DIGITS_TRAIN = 1297
+_PEOPLE_TRAIN, _PEOPLE_TEST = 3000, 600
 _DIGITS_SPLIT_SEED = 12345  # fixed: the split must not depend on the run
 
 
@@ -59,7 +61,8 @@ _SOURCES = {
     "mnist": _Source("MNIST", 0.1307, 0.3081),
     "cifar10": _Source("CIFAR10", 0.5, 0.5),
 }
-NAMES = ("digits", *_SOURCES)
+_LIGHTS = {"people": (people.DAY,), "people_evening": (people.EVENING,), "people_any": (people.DAY, people.EVENING)}
+NAMES = ("digits", *_SOURCES, *_LIGHTS)
 
 
 def data_root() -> Path:
@@ -75,7 +78,9 @@ def load(name: str, *, download: bool | None = None) -> ImageData:
     if name not in NAMES:
         raise TaskError(unknown("task.name", name, NAMES))
     wanted = os.environ.get("AIOTWIN_DOWNLOAD") == "1" if download is None else download
-    return _digits() if name == "digits" else _from_torchvision(name, data_root(), wanted)
+    if name == "digits":
+        return _digits()
+    return _people(name) if name in _LIGHTS else _from_torchvision(name, data_root(), wanted)
 
 
 @lru_cache(maxsize=1)
@@ -106,6 +111,20 @@ def _read_digits() -> tuple[np.ndarray, np.ndarray]:
         raise TaskError("task.name: 'digits' comes with scikit-learn: pip install scikit-learn") from error
     bunch = load_digits()
     return bunch.data, bunch.target.astype(np.int64)
+
+
+@lru_cache(maxsize=1)
+def _people(name: str) -> ImageData:
+    """Return synthetic camera frames, drawn anew (0.4 s) and not kept; half in each light if there are two."""
+    train, test = (_frames(name, count, seed) for count, seed in ((_PEOPLE_TRAIN, 1), (_PEOPLE_TEST, 2)))
+    return ImageData(name, *train, *test, full_scale=255.0, mean=0.4, std=0.25, classes=people.MOST + 1)
+
+
+def _frames(name: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.arange(count, dtype=np.int64) % (people.MOST + 1)
+    parts = np.array_split(labels, len(_LIGHTS[name]))
+    drawn = [people.frames(part, seed, light) for part, light in zip(parts, _LIGHTS[name], strict=True)]
+    return np.concatenate(drawn), labels
 
 
 @lru_cache(maxsize=1)
