@@ -111,7 +111,12 @@ def test_cost_by_tier_of_flat_learning_counts_a_round_once():
 
 
 def test_a_cost_that_is_no_sum_stays_undivided():
-    scenario = api.resolve("cluster-24", {"cost__model": "wall_time", "strategy__name": "min_kld"})
+    fast = [
+        {**node.model_dump(mode="json", exclude_none=True), "rates": dict.fromkeys(node.links, 10), "speed": 400}
+        for node in at.load_scenario("improvement").nodes
+    ]
+    values = {"cost__model": "wall_time", "strategy__name": "random", "nodes": fast, "events": []}
+    scenario = api.resolve("improvement", values)
     cost = at.plan(scenario)["initial"]["round_cost"]
     assert f"a round at the start: {cost:,} for rounds" in draw_cost_tiers(scenario).get_label()
 
