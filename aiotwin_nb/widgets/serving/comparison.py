@@ -16,11 +16,20 @@ from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.inference.balancing import DEFAULT_POLICY, policies
 from aiotwin_nb.inference.simulator import ORACLE, Result, Scenario, simulate
 from aiotwin_nb.inference.simulator.families import FAMILIES, family
-from aiotwin_nb.widgets.figures import BLUE, GREEN, GREY, INK, ORANGE, SKY, SMALL, VERMILION, Picture, _figure
+from aiotwin_nb.widgets.figures import BLUE, GREEN, GREY, INK, ORANGE, SKY, SMALL, VERMILION, Picture, blank_figure
 from aiotwin_nb.widgets.panel import Shown
 
 WINDOW_S = 3.0
-_STYLES = [(BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (VERMILION, ":"), (SKY, "-"), (INK, "--"), (BLUE, ":"), (ORANGE, "-.")]
+_STYLES = [
+    (BLUE, "-"),
+    (ORANGE, "--"),
+    (GREEN, "-."),
+    (VERMILION, ":"),
+    (SKY, "-"),
+    (INK, "--"),
+    (BLUE, ":"),
+    (ORANGE, "-."),
+]
 
 
 def compare_policies(scenario: Scenario, names: Sequence[str], *, oracle: bool = True) -> list[Result]:
@@ -62,11 +71,11 @@ def comparison_table(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 def draw_comparison(results: Sequence[Result]) -> Figure:
     """Draw the share within the bound over time, by policy, and in all."""
-    figure = _figure(10, 4.2, comparison_words(results))
+    figure = blank_figure(10, 4.2, comparison_words(results))
     over_time, in_all = figure.subplots(1, 2, width_ratios=(2, 1))
     _over_time(over_time, results)
     _in_all(in_all, results)
-    figure.subplots_adjust(left=0.07, right=0.985, top=0.88, bottom=0.14, wspace=0.42)
+    figure.subplots_adjust(left=0.07, right=0.985, top=0.88, bottom=0.14, wspace=0.5)
     return figure
 
 
@@ -122,12 +131,16 @@ class PolicyComparison(Shown):
         self.family = widgets.Dropdown(
             options=list(FAMILIES), value=family, description="What happens", style={"description_width": "100px"}
         )
-        self.seed = widgets.BoundedIntText(value=seed, min=0, max=10**6, description="Seed", style=wide, layout={"width": "170px"})
+        self.seed = widgets.BoundedIntText(
+            value=seed, min=0, max=10**6, description="Seed", style=wide, layout={"width": "170px"}
+        )
         self.policies = {
             name: widgets.Checkbox(value=True, description=name, indent=False, layout={"width": "auto"})
             for name in policies.names()
         }
-        self.button = widgets.Button(description="Compare", icon="play", tooltip="Simulate each policy on the same requests")
+        self.button = widgets.Button(
+            description="Compare", icon="play", tooltip="Simulate each policy on the same requests"
+        )
         self._told = widgets.HTML()
         self._picture = widgets.HTML()
         self.children = (
