@@ -1,8 +1,8 @@
 """How good and how fast placements are: `python tests/benchmarks/bench_placement.py [repeats]`.
 
 Hosts and groups lie on a map (seeded); round trips are distances of up to 140 ms, bounds 60, 100 or 200 ms, rates 1 to
-20 requests/s, hosts of four speeds with 1 to 4 slots and prices that follow their speed only roughly. The time limit is
-the target time; the gap is proven by the solver. 1 when a median misses a target.
+20 requests/s, hosts of four speeds with 1 to 4 slots and prices that follow their speed only roughly. The solver's limit
+is half the target time; the gap is proven by the solver. 1 when a median misses a target.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from time import perf_counter
 
 from aiotwin_nb.inference.placement import Group, Host, Question, place
 
-TARGETS = {(20, 100): (2.0, 0.0001), (50, 300): (10.0, 0.01), (200, 1000): (30.0, 0.03)}  # (hosts, groups): s, gap
+TARGETS = {(20, 100): (2.0, 0.0001), (50, 300): (10.0, 0.01), (200, 1000): (60.0, 0.03)}  # (hosts, groups): s, gap
 
 
 def question(hosts: int, groups: int, seed: int) -> Question:
@@ -53,7 +53,7 @@ def main(repeats: int) -> int:
         for seed in range(repeats):
             asked = question(hosts, groups, seed)
             start = perf_counter()
-            found = place(asked, time_limit_s=0.8 * seconds)
+            found = place(asked, time_limit_s=0.5 * seconds)
             times.append(perf_counter() - start)
             gaps.append(found.gap)
             served.append(1 - found.missed_rate / sum(g.rate for g in asked.groups))

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, floor
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from aiotwin_nb.inference.placement.problem import Group, Missed, Placement, Que
 Floats = NDArray[Any]
 EXACT = 1e-9  # relative gap at which an optimum counts as proven
 SLACK = 1e-7  # of a rate: what the solver's tolerance may leave
+SMALL = 5000  # pairs of a class and a host up to which the MILP is asked at once
+FINE = 10**9  # steps into which the sum of rates is divided where flows are whole numbers
 
 
 @dataclass(frozen=True)
@@ -112,24 +115,61 @@ def _milp(
     if not classes.rates.size:
         return np.zeros(len(hosts), int), 0.0
     programme = _Programme(question, classes, capacity, missed)
-    found = programme.solve(time_limit_s)
-    if found.x is not None:
-        replicas = np.rint(found.x[: len(hosts)]).astype(int)
-        return replicas, float(found.mip_dual_bound if found.mip_dual_bound is not None else found.fun)
+    if len(classes.pairs) <= SMALL:
+        found = programme.solve(time_limit_s)
+        if found.x is not None:
+            return _whole(found.x, len(hosts)), float(found.mip_dual_bound)
+    return _large(programme, time_limit_s)
+
+
+def _large(programme: _Programme, time_limit_s: float) -> tuple[Floats, float]:
+    """The rounded relaxation, or what the MILP finds in the rest of the time if that is better; its bound counts too."""
+    start = monotonic()
+    question, hosts = programme.question, programme.question.hosts
     relaxed = programme.solve(None, whole=False)
-    replicas = np.minimum(np.ceil(relaxed.x[: len(hosts)] - 1e-6), [host.slots for host in hosts]).astype(int)
-    return _thinned(question, classes, capacity, replicas, missed), float(relaxed.fun)
+    upper = np.minimum(np.ceil(relaxed.x[: len(hosts)] - 1e-6), [host.slots for host in hosts]).astype(int)
+    best, bound = _thinned(programme, upper), float(relaxed.fun)
+    rest = time_limit_s - (monotonic() - start)
+    if rest <= 0 or programme.cost(best) <= bound * (1 + EXACT):
+        return best, bound
+    found = programme.solve(rest)
+    if found.mip_dual_bound is not None:
+        bound = max(bound, float(found.mip_dual_bound))
+    if found.x is not None:
+        best = min(best, _whole(found.x, len(question.hosts)), key=programme.cost)
+    return best, bound
 
 
-def _thinned(question: Question, classes: _Classes, capacity: Floats, replicas: Floats, missed: float) -> Floats:
-    """Without the replicas that nobody needs, the dearest first."""
-    for h in sorted(np.flatnonzero(replicas), key=lambda h: -question.hosts[h].price / capacity[h]):
+def _whole(solution: Floats, hosts: int) -> Floats:
+    return np.asarray(np.rint(solution[:hosts]).astype(int))
+
+
+def _thinned(programme: _Programme, replicas: Floats) -> Floats:
+    """Without the replicas that nobody needs, the dearest per request first; all of them if too few serve already."""
+    hosts, capacity = programme.question.hosts, programme.capacity
+    for h in sorted(np.flatnonzero(replicas), key=lambda h: -hosts[h].price / capacity[h]):
         while replicas[h]:
             replicas[h] -= 1
-            if _least_missed(classes, capacity * replicas) > missed * (1 + SLACK):
+            if not _suffices(programme.classes, capacity * replicas, programme.missed):
                 replicas[h] += 1
                 break
     return replicas
+
+
+def _suffices(classes: _Classes, room: Floats, missed: float) -> bool:
+    """Whether all but `missed` requests per second find room: a maximum flow in whole numbers, rounded carefully."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_flow
+
+    scale = FINE / max(float(classes.rates.sum()), float(room.max(initial=0.0)))
+    wanted, taken = np.ceil(scale * classes.rates), np.floor(scale * room)
+    C, H = len(wanted), len(taken)
+    rows = [*([0] * C), *(1 + c for c, _ in classes.pairs), *(1 + C + h for h in range(H))]
+    columns = [*range(1, C + 1), *(1 + C + h for _, h in classes.pairs), *([1 + C + H] * H)]
+    limits = [*wanted, *(wanted[c] for c, _ in classes.pairs), *np.minimum(taken, FINE)]
+    graph = csr_array((np.array(limits, np.int32), (rows, columns)), shape=(C + H + 2, C + H + 2))
+    flow = maximum_flow(graph, 0, C + H + 1).flow_value
+    return bool(flow >= wanted.sum() - np.floor(scale * missed))
 
 
 class _Programme:
@@ -191,6 +231,10 @@ class _Programme:
             rate = sum(r for r, others in zip(self.classes.rates, self.classes.reach, strict=True) if inside >= {*others})
             most = max(self.capacity[h] for h in reached)
             self._row([(h, 1.0) for h in reached], float(ceil(rate / most - 1e-6)), np.inf)
+
+    def cost(self, replicas: Floats) -> float:
+        """What replicas per host column cost."""
+        return self.question.cost({self.question.hosts[h].id: int(n) for h, n in enumerate(replicas) if n})
 
     def solve(self, time_limit_s: float | None, *, whole: bool = True) -> Any:
         """SciPy's result; `x` is None when the time was over before anything was found."""
