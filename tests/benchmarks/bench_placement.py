@@ -47,7 +47,9 @@ def question(hosts: int, groups: int, seed: int) -> Question:
 def main(repeats: int) -> int:
     """Print the table."""
     missed = 0
-    print(f"{'hosts×groups':>12} {'median':>9} {'most':>9} {'limit':>7} {'gap':>9} {'most':>9} {'target':>8} {'served':>8}")
+    print(
+        f"{'hosts×groups':>12} {'median':>9} {'most':>9} {'limit':>7} {'gap':>9} {'most':>9} {'target':>8} {'served':>8}"
+    )
     for (hosts, groups), (seconds, gap) in TARGETS.items():
         times, gaps, served = [], [], []
         for seed in range(repeats):

@@ -38,7 +38,7 @@ class Rules:
         dead_band: share by which a rate must differ from the planned one to count as changed
     """
 
-    terms: Terms = Terms()
+    terms: Terms = field(default_factory=Terms)
     target: float = 0.95
     patience: int = 3
     dwell_s: float = 60.0
@@ -66,7 +66,7 @@ class Observation:
     """
 
     now: float
-    change: Change = Change()
+    change: Change = field(default_factory=Change)
     links_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     load: Mapping[str, float] = field(default_factory=dict)
     groups: tuple[Group, ...] | None = None

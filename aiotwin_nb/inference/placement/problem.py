@@ -83,7 +83,9 @@ class Question:
                 raise InvalidInput(f"{what}: is {value:g}; it must be {wanted}")
         for host in self.hosts:
             if host.service_ms <= 0 or host.slots < 0 or host.price < 0 or host.download < 0:
-                raise InvalidInput(f"host {host.id!r}: service_ms must be above 0, slots, price and download at least 0")
+                raise InvalidInput(
+                    f"host {host.id!r}: service_ms must be above 0, slots, price and download at least 0"
+                )
         for group in self.groups:
             if group.rate < 0 or group.bound_ms <= 0:
                 raise InvalidInput(f"group {group.id!r}: rate must be at least 0 and bound_ms above 0")

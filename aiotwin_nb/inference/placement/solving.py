@@ -1,8 +1,8 @@
 """The cheapest placement: a mixed-integer linear programme (MILP), solved by SciPy's HiGHS with a proven gap.
 
 As many requests as possible are served within their bounds first, and then at least cost. How many that is needs no
-integers: with every slot in use, it is a flow. Groups that reach the same hosts are one in the programme, which is exact
-and makes large questions small.
+integers: with every slot in use, it is a flow. Groups that reach the same hosts are one in the programme, which is
+exact and makes large questions small.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _transport(rates: Floats, room: Floats, pairs: Sequence[tuple[int, int]], wa
     rows, columns, ones = [c for c, _ in pairs], [h for _, h in pairs], np.ones(len(pairs))
     place = np.arange(len(pairs))
     limits = np.concatenate([rates, room])
-    matrix = csr_array(
+    matrix: Any = csr_array(
         (
             np.concatenate([ones, ones]),
             (np.concatenate([rows, len(rates) + np.array(columns)]), np.concatenate([place, place])),
@@ -123,7 +123,7 @@ def _milp(
 
 
 def _large(programme: _Programme, time_limit_s: float) -> tuple[Floats, float]:
-    """The rounded relaxation, or what the MILP finds in the rest of the time if that is better; its bound counts too."""
+    """The rounded relaxation, or what the MILP finds in the rest of the time if that is better, and the best bound."""
     start = monotonic()
     question, hosts = programme.question, programme.question.hosts
     relaxed = programme.solve(None, whole=False)
@@ -176,8 +176,8 @@ class _Programme:
     """Variables: replicas, replicas started, downloads (per host), requests per second (per pair), missed (per class).
 
     Rows: every class is served or missed; a host takes what its replicas take; one that serves a class at all has a
-    replica's share of it; starts and downloads follow from replicas; what is missed altogether is what must be; and, for
-    every class, whole replicas for all classes that reach nothing beyond its hosts (a cut).
+    replica's share of it; starts and downloads follow from replicas; what is missed altogether is what must be; and,
+    for every class, whole replicas for all classes that reach nothing beyond its hosts (a cut).
     """
 
     def __init__(self, question: Question, classes: _Classes, capacity: Floats, missed: float) -> None:
@@ -228,7 +228,9 @@ class _Programme:
         """Whole replicas are needed for every closed set of hosts."""
         for reached in self.classes.reach:
             inside = set(reached)
-            rate = sum(r for r, others in zip(self.classes.rates, self.classes.reach, strict=True) if inside >= {*others})
+            rate = sum(
+                r for r, others in zip(self.classes.rates, self.classes.reach, strict=True) if inside >= {*others}
+            )
             most = max(self.capacity[h] for h in reached)
             self._row([(h, 1.0) for h in reached], float(ceil(rate / most - 1e-6)), np.inf)
 
@@ -242,7 +244,8 @@ class _Programme:
         from scipy.sparse import csr_array
 
         question, H = self.question, self.hosts
-        objective, highest, integral = np.zeros(self.width), np.full(self.width, np.inf), np.zeros(self.width)
+        objective, highest = np.zeros(self.width), np.full(self.width, np.inf)
+        integral: Any = np.zeros(self.width, int)
         for h, host in enumerate(question.hosts):
             objective[h], highest[h] = question.horizon_h * host.price, host.slots
             objective[H + h] = question.moving
@@ -252,7 +255,7 @@ class _Programme:
         if self.missed == 0:
             highest[3 * H + len(self.classes.pairs) :] = 0
         matrix = csr_array((self._values, (self._rows, self._columns)), shape=(len(self._low), self.width))
-        options = {"mip_rel_gap": EXACT} | ({} if time_limit_s is None else {"time_limit": time_limit_s})
+        options: Any = {"mip_rel_gap": EXACT} | ({} if time_limit_s is None else {"time_limit": time_limit_s})
         return milp(
             objective,
             constraints=LinearConstraint(matrix, self._low, self._high),
@@ -262,9 +265,7 @@ class _Programme:
         )
 
 
-def _routes(
-    question: Question, replicas: Mapping[str, int]
-) -> tuple[dict[str, dict[str, float]], tuple[Missed, ...]]:
+def _routes(question: Question, replicas: Mapping[str, int]) -> tuple[dict[str, dict[str, float]], tuple[Missed, ...]]:
     """The shortest ways that the replicas allow, and whom they leave without."""
     hosts = [question.by_id[i] for i in replicas]
     asking = [group for group in question.groups if group.rate > 0]
@@ -298,8 +299,8 @@ def _reason(question: Question, group: Group, replicas: Mapping[str, int]) -> st
         most = sum(question.capacity(question.by_id[i]) * question.by_id[i].slots for i in reach)
         now = sum(question.capacity(question.by_id[i]) * replicas.get(i, 0) for i in reach)
         return (
-            f"capacity: {', '.join(reach)} can keep {group.bound_ms:g} ms, but take {floor(10 * now) / 10:g} requests/s "
-            f"with the replicas there ({floor(10 * most) / 10:g} with all slots), for this group and the others there"
+            f"capacity: {', '.join(reach)} can keep {group.bound_ms:g} ms, but take {floor(10 * now) / 10:g} "
+            f"requests/s with the replicas there ({floor(10 * most) / 10:g} with all slots), for this group and the others there"
         )
     ways = [(ms, host.id) for host in question.hosts if host.slots and (ms := question.latency_ms(group, host))]
     if not ways:

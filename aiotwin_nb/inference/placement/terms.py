@@ -55,9 +55,7 @@ class Terms:
 
     def hosts(self, infrastructure: Infrastructure, load: Mapping[str, float]) -> tuple[Host, ...]:
         """All nodes as hosts."""
-        return tuple(
-            self.host(node, infrastructure, load.get(node.id, 0.0)) for node in infrastructure.nodes.values()
-        )
+        return tuple(self.host(node, infrastructure, load.get(node.id, 0.0)) for node in infrastructure.nodes.values())
 
 
 def round_trips(nodes: Iterable[str], links_ms: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

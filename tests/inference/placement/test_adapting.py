@@ -26,7 +26,7 @@ RULES = Rules(TERMS, dwell_s=60, min_gain=0.2, patience=2)
 GROUPS = (Group("west", "n2", 50, 130), Group("east", "n3", 50, 130))
 
 
-@pytest.fixture()
+@pytest.fixture
 def placed():
     """A state in which a first placement was made at time 0."""
     state = PlacementState(RULES, Infrastructure.of(NODES))
