@@ -300,7 +300,7 @@ def _reason(question: Question, group: Group, replicas: Mapping[str, int]) -> st
         now = sum(question.capacity(question.by_id[i]) * replicas.get(i, 0) for i in reach)
         return (
             f"capacity: {', '.join(reach)} can keep {group.bound_ms:g} ms, but take {floor(10 * now) / 10:g} "
-            f"requests/s with the replicas there ({floor(10 * most) / 10:g} with all slots), for this group and the others there"
+            f"requests/s with the replicas there ({floor(10 * most) / 10:g} with all slots), for all who ask there"
         )
     ways = [(ms, host.id) for host in question.hosts if host.slots and (ms := question.latency_ms(group, host))]
     if not ways:
