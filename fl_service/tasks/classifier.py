@@ -64,7 +64,7 @@ class _Images:
     """The built-in networks on raw images of a built-in data set; the data themselves are not needed."""
 
     def __init__(self, settings: TaskSettings) -> None:
-        self.task = {"name": settings.name, "model": settings.model}
+        self.task: Mapping[str, Any] = {"name": settings.name, "model": settings.model}
         if settings.name not in datasets.FORMATS:
             raise TaskError(f"task.name: {settings.name!r} is not known; allowed: {', '.join(datasets.NAMES)}")
         self._format, self._model = datasets.FORMATS[settings.name], settings.model
@@ -97,7 +97,7 @@ class _OwnNets:
     """
 
     def __init__(self, file: Path, batch_size: int, partitions: int) -> None:
-        self.task = {"file": file.name}
+        self.task: Mapping[str, Any] = {"file": file.name}
         self._file, self._module = str(file), load_module(file)
         check_contract(self._module, self._file)
         with _user_code(self._file):

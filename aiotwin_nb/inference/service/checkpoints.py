@@ -102,7 +102,7 @@ def of_run(run: RunDirectory | None, round_number: int | None = None) -> Learned
     listed = ", ".join(map(str, there)) or "none yet"
     if round_number is not None:
         if round_number not in there:
-            raise InvalidInput(f"--round {round_number}: {run.path} has no such checkpoint; it has rounds: {listed}")
+            raise InvalidInput(f"round {round_number}: {run.path} has no such checkpoint; it has rounds: {listed}")
         return read(there[round_number])
     damage: InvalidInput | None = None
     for path in reversed(there.values()):

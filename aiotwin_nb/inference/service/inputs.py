@@ -7,6 +7,7 @@ import binascii
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,8 @@ class Refusal(Exception):
         return {"error": {"message": self.message, **({} if not self.field else details)}}
 
 
-def wrong(place: str, value: object, allowed: str, status: int = 400) -> Refusal:
-    """A refusal that names a field, its value and what is allowed."""
-    text = _shortened(value)
+def wrong(place: str, text: str, allowed: str, status: int = 400) -> Refusal:
+    """A refusal that names a field, says what it is (see `told`) and what is allowed."""
     return Refusal(status, f"{place}: {text} is not allowed; it must be {allowed}", place, text, allowed)
 
 
@@ -52,9 +52,9 @@ def read_json(body: bytes, what: str) -> dict[str, Any]:
     except RecursionError:
         raise wrong("body", "JSON that is nested too deeply", f"a JSON object: {what}") from None
     except ValueError as error:
-        raise Refusal(400, f"body: is no JSON ({error}); send {what}", "body", _shortened(body), what) from None
+        raise Refusal(400, f"body: is no JSON ({error}); send {what}", "body", told(body), what) from None
     if not isinstance(value, dict):
-        raise wrong("body", value, f"a JSON object: {what}")
+        raise wrong("body", told(value), f"a JSON object: {what}")
     return value
 
 
@@ -65,14 +65,14 @@ def read_inputs(body: bytes, form: InputForm, most: int) -> np.ndarray:
     """
     request = read_json(body, '{"inputs": [...]}')
     if unknown := [key for key in request if key != "inputs"]:
-        raise wrong(unknown[0], request[unknown[0]], 'left out: a request has "inputs" only')
+        raise wrong(unknown[0], told(request[unknown[0]]), 'left out: a request has "inputs" only')
     if "inputs" not in request:
         raise wrong("inputs", "nothing", "a list of inputs")
     inputs = request["inputs"]
     if not isinstance(inputs, list):
-        raise wrong("inputs", inputs, "a list of inputs")
+        raise wrong("inputs", told(inputs), "a list of inputs")
     if not 1 <= len(inputs) <= most:
-        raise wrong("inputs", f"a list of {len(inputs)}", f"a list of 1 to {most} inputs")
+        raise wrong("inputs", told(inputs), f"a list of 1 to {most} inputs")
     suspicious = b"true" in body or b"false" in body  # numpy takes a truth value among numbers for a number
     return np.stack([_input(value, f"inputs[{i}]", form, suspicious) for i, value in enumerate(inputs)])
 
@@ -83,7 +83,7 @@ def _input(value: object, place: str, form: InputForm, suspicious: bool) -> np.n
     elif isinstance(value, list):
         array = _listed(value, place, form, suspicious)
     else:
-        raise wrong(place, value, described(form))
+        raise wrong(place, told(value), described(form))
     _check_numbers(array, place, form)
     with np.errstate(over="ignore"):
         return array.reshape(form.shape).astype(form.dtype)
@@ -95,17 +95,16 @@ def _raw(text: str, place: str, form: InputForm) -> np.ndarray:
     try:
         content = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise wrong(place, text, allowed) from None
+        raise wrong(place, told(text), allowed) from None
     if len(content) != count:
         raise wrong(place, f"base64 of {len(content)} bytes", allowed)
     return np.frombuffer(content, form.raw).reshape(form.shape)
 
 
 def _listed(value: list[Any], place: str, form: InputForm, suspicious: bool) -> np.ndarray:
-    try:
+    array: np.ndarray | None = None
+    with suppress(ValueError, OverflowError):  # ragged, nested too deeply, or a whole number beyond all types
         array = np.asarray(value)
-    except (ValueError, OverflowError):  # ragged, nested too deeply, or a whole number beyond all types
-        array = None
     if suspicious or array is None or array.dtype.kind not in "iuf" or array.shape not in shapes(form):
         _find_fault(value, _nearest(value, form), place, form)
         array = np.asarray(value, np.float64)
@@ -116,14 +115,14 @@ def _find_fault(value: object, shape: Sequence[int], place: str, form: InputForm
     """Raise the refusal for the first thing that is wrong in a list; nothing where nothing is."""
     if not shape:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise wrong(place, value, "a number")
+            raise wrong(place, told(value), "a number")
         if isinstance(value, int) and abs(value) > 2**63:
-            raise wrong(place, value, _numbers(form))
+            raise wrong(place, told(value), _numbers(form))
         return
     if not isinstance(value, list):
-        raise wrong(place, value, f"a list; an input is {described(form)}")
+        raise wrong(place, told(value), f"a list; an input is {described(form)}")
     if len(value) != shape[0]:
-        raise wrong(place, f"a list of {len(value)}", f"a list of {shape[0]}; an input is {described(form)}")
+        raise wrong(place, told(value), f"a list of {shape[0]}; an input is {described(form)}")
     for index, element in enumerate(value):
         _find_fault(element, shape[1:], f"{place}[{index}]", form)
 
@@ -144,7 +143,7 @@ def _check_numbers(array: np.ndarray, place: str, form: InputForm) -> None:
     if not fits.all():
         where = np.argwhere(~fits)[0]
         place += "".join(f"[{index}]" for index in where)
-        raise wrong(place, float(array[tuple(where)]), _numbers(form))
+        raise wrong(place, told(float(array[tuple(where)])), _numbers(form))
 
 
 def shapes(form: InputForm) -> list[tuple[int, ...]]:
@@ -174,11 +173,13 @@ def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
     return (-(2.0**53), 2.0**53) if dtype.kind == "i" else (-3.4e38, 3.4e38)
 
 
-def _shortened(value: object) -> str:
-    """A value for a message; a large one is cut, and not even written out in full."""
+def told(value: object) -> str:
+    """A value for a message, as in JSON; a large one is cut, and not even written out in full."""
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if isinstance(value, dict):
         return f"an object of {len(value)}"
-    text = value if isinstance(value, str) else repr(value[:_SHOWN] if isinstance(value, bytes) else value)
+    if isinstance(value, bytes):
+        value = value[: _SHOWN + 1].decode(errors="replace")
+    text = json.dumps(value[: _SHOWN + 1] if isinstance(value, str) else value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 
 from aiotwin_nb.errors import AIoTwinError
 from aiotwin_nb.inference.service.batching import Scored
-from aiotwin_nb.inference.service.inputs import Refusal, read_json, wrong
+from aiotwin_nb.inference.service.inputs import Refusal, read_json, told, wrong
 from aiotwin_nb.inference.service.measures import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -111,15 +111,15 @@ def admin_app(service: InferenceService, token: str | None) -> web.Application:
 
 async def _change(service: InferenceService, body: dict[str, Any]) -> None:
     if unknown := [key for key in body if key not in ("checkpoint", "round", "model")]:
-        raise wrong(unknown[0], body[unknown[0]], f"left out; send {_CHANGE}")
+        raise wrong(unknown[0], told(body[unknown[0]]), f"left out; send {_CHANGE}")
     if ("checkpoint" in body) == ("model" in body) or ("model" in body and "round" in body):
-        raise wrong("body", body, _CHANGE)
+        raise wrong("body", told(body), _CHANGE)
     key = "model" if "model" in body else "checkpoint"
     text, number = body[key], body.get("round")
     if not isinstance(text, str) or not text or "\0" in text:
-        raise wrong(key, text, "a text")
+        raise wrong(key, told(text), "a text")
     if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
-        raise wrong("round", number, "a whole number")
+        raise wrong("round", told(number), "a whole number")
     if key == "model":
         await service.go_back(text)
     else:
@@ -137,7 +137,7 @@ def _models(service: InferenceService) -> dict[str, Any]:
 
 async def _json_body(request: web.Request, seconds: float) -> bytes:
     if request.content_type != "application/json":
-        raise wrong("Content-Type", request.content_type, "application/json", 415)
+        raise wrong("Content-Type", told(request.content_type), "application/json", 415)
     try:
         async with asyncio.timeout(seconds):
             return await request.read()
