@@ -8,6 +8,7 @@ from typing import Literal
 
 from aiotwin_nb.inference.monitoring.accuracy import AccuracyWindow
 from aiotwin_nb.inference.monitoring.windows import Window
+from aiotwin_nb.inference.rollout.events import ROLLOUT_EVENTS
 from aiotwin_nb.orchestration.vocabulary import Vocabulary
 
 
@@ -106,5 +107,6 @@ INFERENCE = Vocabulary(
         Replaced,
         Injected,
         MonitoringEnded,
+        *ROLLOUT_EVENTS,
     )
 )
