@@ -110,10 +110,10 @@ def read_journal(path: Path, vocabulary: Vocabulary = RUN) -> list[Entry]:
     return JournalTail(path, vocabulary).read()
 
 
-def mend_journal(path: Path) -> list[Entry]:
+def mend_journal(path: Path, vocabulary: Vocabulary = RUN) -> list[Entry]:
     """Like `read_journal`, and cut a torn last line off the file; only the run's owner may do this."""
     content = path.read_bytes() if path.exists() else b""
-    entries, good = _parse(path, content, RUN)
+    entries, good = _parse(path, content, vocabulary)
     if len(content) > good:
         os.truncate(path, good)
     return entries

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -129,7 +129,7 @@ def _find_fault(value: object, shape: Sequence[int], place: str, form: InputForm
 
 def _nearest(value: list[Any], form: InputForm) -> tuple[int, ...]:
     """Of the allowed shapes the one that a list was probably meant to have: as deep, else the full one."""
-    depth, element = 0, value
+    depth, element = 0, cast(Any, value)
     while isinstance(element, list) and depth <= len(form.shape):
         depth, element = depth + 1, element[0] if element else None
     return next((shape for shape in shapes(form) if len(shape) == depth), form.shape)
