@@ -764,6 +764,7 @@ VERBS = {
     "stop": (_run_argument, _stop, "stop a run at the next round boundary; it can be resumed"),
     "resume": (_resume_arguments, _resume, "go on with a run that was stopped or whose process died"),
     "inject": (_inject_arguments, _inject, "let a node join or leave a run at the next round boundary"),
+    **cli_inference.VERBS,
     "cluster": (cli_cluster.add_arguments, cli_cluster.run, "get a K3s cluster, look at it, label it, clean it up"),
     "proxy": (cli_inference.proxy_arguments, cli_inference.proxy, "pass requests on to the services' best instances"),
     "notebook": (_notebook_arguments, _notebook, "execute a notebook headless, with parameters"),

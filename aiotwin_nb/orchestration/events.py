@@ -5,19 +5,15 @@ Every event is a frozen dataclass whose journal form is its class name in snake 
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cache
 from typing import Any, Literal
-
-from pydantic import TypeAdapter
 
 from aiotwin_nb.continuum import Change
 from aiotwin_nb.orchestration.ledger import Kind
 from aiotwin_nb.orchestration.ports import RoundResult
+from aiotwin_nb.orchestration.vocabulary import Vocabulary
 from aiotwin_nb.planning.configuration import Configuration
 
 DecisionName = Literal["kept", "reverted", "undecided", "not_validated", "forced", "refused", "pending"]
@@ -279,36 +275,15 @@ Note = CommandReceived | CommandRejected | MemberChanged
 Event = Observation | Action | Note
 
 OBSERVATIONS: tuple[type[Any], ...] = (RunStarted, RoundFinished, CommandApplied, BoundaryReached, RunResumed)
-_KINDS: dict[str, type[Any]] = {
-    re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower(): kind
-    for kind in (*OBSERVATIONS, *Action.__args__, *Note.__args__)
-}
-_NAMES = {kind: name for name, kind in _KINDS.items()}
-
-
-@cache
-def _adapter(name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(_KINDS[name])
+RUN = Vocabulary((*OBSERVATIONS, *Action.__args__, *Note.__args__))
 
 
 def encode(event: Event) -> tuple[str, dict[str, Any]]:
     """An event's name and its fields as strict JSON values (decimals as text, so that nothing is rounded)."""
-    name = _NAMES[type(event)]
-    return name, _strict(_adapter(name).dump_python(event, mode="json"))
+    return RUN.encode(event)
 
 
 def decode(name: str, data: Mapping[str, Any]) -> Event:
     """The event of a journal line."""
-    event: Event = _adapter(name).validate_python(data)
+    event: Event = RUN.decode(name, data)
     return event
-
-
-def _strict(value: Any) -> Any:
-    """Numbers that JSON does not know (NaN, Infinity) as text; pydantic reads them back."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {str(k): _strict(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(v) for v in value]
-    return value

@@ -13,7 +13,8 @@ from threading import Lock
 from typing import Any
 
 from aiotwin_nb.errors import InvalidInput, RunFailed
-from aiotwin_nb.orchestration.events import Event, decode, encode
+from aiotwin_nb.orchestration.events import RUN
+from aiotwin_nb.orchestration.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Entry:
     seq: int
     time: str
     type: str
-    event: Event
+    event: Any
 
 
 def utc_now() -> str:
@@ -32,22 +33,28 @@ def utc_now() -> str:
 
 
 class Journal:
-    """Appends events to a file; safe to use from several threads of the owning process."""
+    """Appends events to a file; safe to use from several threads of the owning process.
 
-    def __init__(self, path: Path, *, next_seq: int = 0, clock: Callable[[], str] = utc_now) -> None:
+    `vocabulary`: the events that may be in it, by default those of a run.
+    """
+
+    def __init__(
+        self, path: Path, *, next_seq: int = 0, clock: Callable[[], str] = utc_now, vocabulary: Vocabulary = RUN
+    ) -> None:
         self._path = path
+        self._vocabulary = vocabulary
         self._seq = next_seq
         self._clock = clock
         self._lock = Lock()
         self._broken: RunFailed | None = None
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
-    def append(self, event: Event) -> None:
+    def append(self, event: Any) -> None:
         """Write one event and flush it to disk; raises RunFailed (and leaves no torn line) when that fails.
 
         After a failure nothing more is written: a later event must not stand where an earlier one is missing.
         """
-        name, data = encode(event)
+        name, data = self._vocabulary.encode(event)
         with self._lock:
             if self._broken is not None:
                 raise self._broken
@@ -72,8 +79,9 @@ class Journal:
 class JournalTail:
     """Gives the entries of a journal that were completed since the last call; a new one starts at the beginning."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, vocabulary: Vocabulary = RUN) -> None:
         self._path = path
+        self._vocabulary = vocabulary
         self._position = 0
         self._count = 0
 
@@ -88,24 +96,24 @@ class JournalTail:
                 content = file.read()
         except FileNotFoundError:
             return []
-        entries, good = _parse(self._path, content, self._count)
+        entries, good = _parse(self._path, content, self._vocabulary, self._count)
         self._position += good
         self._count += len(entries)
         return entries
 
 
-def read_journal(path: Path) -> list[Entry]:
+def read_journal(path: Path, vocabulary: Vocabulary = RUN) -> list[Entry]:
     """All complete entries of a journal; a torn last line (the process died while writing) is left out.
 
     Raises InvalidInput when a line before the last is damaged.
     """
-    return JournalTail(path).read()
+    return JournalTail(path, vocabulary).read()
 
 
-def mend_journal(path: Path) -> list[Entry]:
+def mend_journal(path: Path, vocabulary: Vocabulary = RUN) -> list[Entry]:
     """Like `read_journal`, and cut a torn last line off the file; only the run's owner may do this."""
     content = path.read_bytes() if path.exists() else b""
-    entries, good = _parse(path, content)
+    entries, good = _parse(path, content, vocabulary)
     if len(content) > good:
         os.truncate(path, good)
     return entries
@@ -137,13 +145,13 @@ def _checksum(body: dict[str, Any]) -> str:
     return hashlib.sha256(_dump(body)).hexdigest()[:16]
 
 
-def _parse(path: Path, content: bytes, first: int = 0) -> tuple[list[Entry], int]:
+def _parse(path: Path, content: bytes, vocabulary: Vocabulary, first: int = 0) -> tuple[list[Entry], int]:
     """Entries and the number of good bytes; `first`: the number of the content's first entry, counted from 0."""
     lines = content.split(b"\n")
     entries: list[Entry] = []
     good = 0
     for number, line in enumerate(lines[:-1], start=1):
-        entry = _entry(line, first + len(entries))
+        entry = _entry(line, first + len(entries), vocabulary)
         if entry is None:
             if number == len(lines) - 1:
                 break
@@ -156,12 +164,12 @@ def _parse(path: Path, content: bytes, first: int = 0) -> tuple[list[Entry], int
     return entries, good
 
 
-def _entry(line: bytes, expected_seq: int) -> Entry | None:
+def _entry(line: bytes, expected_seq: int, vocabulary: Vocabulary) -> Entry | None:
     try:
         body = json.loads(line)
         checksum = body.pop("checksum")
         if checksum != _checksum(body) or body["seq"] != expected_seq:
             return None
-        return Entry(body["seq"], body["time"], body["type"], decode(body["type"], body["data"]))
+        return Entry(body["seq"], body["time"], body["type"], vocabulary.decode(body["type"], body["data"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -135,7 +135,7 @@ class UserTask:
         except TaskError:
             raise
         except Exception as error:
-            raise TaskError(_told(error, str(self._settings.file))) from error
+            raise TaskError(told(error, str(self._settings.file))) from error
 
 
 def load_module(path: Path) -> ModuleType:
@@ -150,7 +150,7 @@ def load_module(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise TaskError(f"task.file: {_told(error, str(path))}") from error
+        raise TaskError(f"task.file: {told(error, str(path))}") from error
     return module
 
 
@@ -190,7 +190,7 @@ def _pass(function: Callable[..., Any], positional: tuple[Any, ...], offered: Ma
     return function(*positional, **{p.name: offered[p.name] for p in parameters if p.name in offered})
 
 
-def _told(error: Exception, file: str) -> str:
+def told(error: Exception, file: str) -> str:
     """Return an error in the user's file as one line: file:line, type and message."""
     line = error.lineno if isinstance(error, SyntaxError) else None
     for frame in traceback.extract_tb(error.__traceback__):
