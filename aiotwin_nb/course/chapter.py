@@ -9,7 +9,7 @@ from IPython.display import display
 
 from aiotwin_nb.course.document import chapter_file, exercises, read
 from aiotwin_nb.course.examine import examine
-from aiotwin_nb.course.progress import Answer, Guess, Notes, changing, read_progress
+from aiotwin_nb.course.progress import Answer, Guess, Notes, Result, changing, read_progress
 from aiotwin_nb.course.report import MARKS, guess_words, report
 from aiotwin_nb.errors import InvalidInput, did_you_mean
 from aiotwin_nb.notebook.results import plain
@@ -44,6 +44,7 @@ class Chapter:
         if mode not in MODES:
             raise InvalidInput(f"mode: {mode!r} must be one of {', '.join(MODES)}.{did_you_mean(mode, MODES)}")
         self.name, self.mode, self.folder = name, mode, Path(folder)
+        self._results: dict[str, Result] = {}
 
     def __repr__(self) -> str:
         return f"<Chapter {self.name}, mode {self.mode}>"
@@ -93,12 +94,23 @@ class Chapter:
 
     def check(self, exercise: str, attempt: Any) -> None:
         """Examine an exercise and say what is wrong with it, if anything; never raises because of the attempt."""
-        result = examine(f"{self.name}/{exercise}", attempt)
+        result = self._results[exercise] = examine(f"{self.name}/{exercise}", attempt)
         with changing(self.folder) as progress:
             progress.of(self.name).exercises[exercise] = result
         data = {"chapter": self.name, "exercise": exercise, **result.model_dump()}
         words = {"passed": "right, well done.", "open": f"not done yet. {result.message}", "wrong": result.message}
         _tell(Told(f"{MARKS[result.status]} **{exercise}**: {words[result.status]}", {CHECK: data}))
+
+    def needs(self, *exercises: str) -> None:
+        """Say that the rest of a cell uses what these exercises ask for.
+
+        Raises NotImplementedError naming the first that this notebook has not solved since it was opened.
+        """
+        for name in exercises:
+            result = self._results.get(name)
+            if result is None or result.status != "passed":
+                why = "run its check" if result is None else result.message
+                raise NotImplementedError(f"Exercise {name} comes first: {why}")
 
     def summary(self) -> None:
         """Close the chapter: what was predicted and what happened, which exercises are done and which are left."""

@@ -92,7 +92,7 @@ def _versions() -> dict[str, str]:
 
 
 def plain(value: Any, name: str) -> Any:
-    """A value as JSON has it, None for what is no number; raises InvalidInput naming `name` for what has no form there."""
+    """A value as JSON has it, None for what is no number; raises InvalidInput naming what has no form there."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, Decimal):
