@@ -1,4 +1,4 @@
-"""`aiotwin cluster …`: get a cluster, look at it, label its nodes, clean up after a run."""
+"""`aiotwin cluster …`: get a cluster, look at it, share it among groups, label its nodes, clean up after a run."""
 
 from __future__ import annotations
 
@@ -219,6 +219,48 @@ def _run_id(reference: str) -> str:
     return directory.run_id
 
 
+# groups.
+
+
+def _groups_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("count", metavar="N", type=int, help="how many groups")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("groups"),
+        metavar="DIR",
+        help="for the kubeconfig files; default: groups",
+    )
+    parser.add_argument("--hours", type=int, default=8, metavar="H", help="how long the tokens are valid; default: 8")
+    parser.add_argument(
+        "--prefix", default="aiotwin-group", metavar="NAME", help="namespaces are NAME-1 …; default: aiotwin-group"
+    )
+    parser.add_argument("--remove", action="store_true", help="delete the groups' namespaces with all that is in them")
+    _look_arguments(parser)
+
+
+def _groups(options: argparse.Namespace) -> int:
+    from aiotwin_nb.cluster.groups import group_names, make_groups, remove_groups
+
+    names = group_names(options.count, options.prefix)
+    connection = _open(options)
+    if options.remove:
+        removed = remove_groups(connection, names)
+        print(
+            json.dumps({"removed": removed}, indent=1) if options.json else f"removed: {', '.join(removed) or 'none'}"
+        )
+        return 0
+    groups = list(make_groups(connection, names, options.out, options.hours))
+    if options.json:
+        _print_json({"groups": [{**asdict(group), "kubeconfig": str(group.kubeconfig)} for group in groups]})
+        return 0
+    for group in groups:
+        made = f"{group.changed} objects made or changed" if group.changed else "as it was"
+        print(f"{group.namespace}: {made}; {group.kubeconfig}, valid until {group.expires}")
+    print("Each file holds a secret: give it to its group only. There: aiotwin cluster attach --kubeconfig FILE")
+    return 0
+
+
 # Shared.
 
 
@@ -295,6 +337,7 @@ VERBS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argp
     "detach": (_no_arguments, _detach, "no longer use it; the cluster stays as it is"),
     "create": (_create_arguments, _create, "create a K3s cluster, with k3d in Docker or on hosts by the K3s installer"),
     "label": (_label_arguments, _label, "write a scenario's roles, links and data to the cluster's nodes, as labels"),
+    "groups": (_groups_arguments, _groups, "a namespace, limits and a kubeconfig file for each group of a workshop"),
     "status": (_look_arguments, _status, "how the cluster is"),
     "delete": (_provider_arguments, _delete, "delete the cluster that create created, and nothing else"),
     "clean": (

@@ -18,6 +18,7 @@ _PATHS = {
     ("v1", "Service"): "/api/v1/namespaces/{namespace}/services",
     ("v1", "ServiceAccount"): "/api/v1/namespaces/{namespace}/serviceaccounts",
     ("v1", "ResourceQuota"): "/api/v1/namespaces/{namespace}/resourcequotas",
+    ("v1", "LimitRange"): "/api/v1/namespaces/{namespace}/limitranges",
     ("v1", "Pod"): "/api/v1/namespaces/{namespace}/pods",
     ("v1", "Node"): "/api/v1/nodes",
     ("apps/v1", "Deployment"): "/apis/apps/v1/namespaces/{namespace}/deployments",
@@ -26,6 +27,8 @@ _PATHS = {
     ("rbac.authorization.k8s.io/v1", "RoleBinding"): (
         "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings"
     ),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"): "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     ("networking.k8s.io/v1", "NetworkPolicy"): "/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
 }
 

@@ -43,7 +43,7 @@ BLUE, ORANGE, GREEN, VERMILION, SKY, GREY, INK = (
 PALE = {BLUE: "#D9EAF5", ORANGE: "#FCEBC8", GREEN: "#D5EFE6", GREY: "#EFEFEF"}
 SMALL, NORMAL, LARGE = 9.5, 10.5, 12.5
 _BLANK = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"}
-_BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", "#BBD9EC", BLUE, "#003E63"])
+BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", "#BBD9EC", BLUE, "#003E63"])
 
 
 class Picture:
@@ -74,7 +74,8 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
     return buffer.getvalue()
 
 
-def _figure(width: float, height: float, description: str) -> Figure:
+def blank_figure(width: float, height: float, description: str) -> Figure:
+    """An empty white figure of so many inches; `description` becomes its alternative text."""
     figure = Figure(figsize=(width, height), facecolor="white", layout=None)
     FigureCanvasAgg(figure)
     figure.set_label(description)
@@ -105,7 +106,7 @@ def draw_topology(
     words = max(len(_data_words(node, chips, tree)) for node in tree.infrastructure.nodes.values())
     width = _DATA_X + _CHIP * len(chips) + 0.4 + 0.082 * words
     height = _ROW * len(tree.rows) + (1.35 if title else 1.0)
-    figure = _figure(width, height, tree.describe())
+    figure = blank_figure(width, height, tree.describe())
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height), frame_on=False, xticks=[], yticks=[])
     top = height - (0.85 if title else 0.5)
     if title:
@@ -279,7 +280,7 @@ def draw_data(scenario: Scenario) -> Figure:
     cell = 0.5 if len(labels) <= _CHIPS_AT_MOST else max(0.12, 6 / len(labels))
     left = 0.35 + 0.078 * max(map(len, names))
     width, height = left + cell * len(labels) + 0.35, 0.36 * len(rows) + 1.15
-    figure = _figure(width, height, f"Heat map of samples per client and label: {_data_sentence(rows)}.")
+    figure = blank_figure(width, height, f"Heat map of samples per client and label: {_data_sentence(rows)}.")
     axes = figure.add_axes((left / width, 0.62 / height, cell * len(labels) / width, 0.36 * len(rows) / height))
     _heat(axes, rows, labels)
     axes.set_yticks(range(len(rows)), names, size=SMALL)
@@ -299,7 +300,7 @@ def draw_data(scenario: Scenario) -> Figure:
 def _heat(axes: Axes, rows: Sequence[Node], labels: Sequence[int]) -> None:
     counts = [[node.data.get(label, 0) for label in labels] for node in rows]
     most = max(map(max, counts))
-    axes.imshow(counts, cmap=_BLUES, vmin=0, vmax=most * 1.25, aspect="auto")
+    axes.imshow(counts, cmap=BLUES, vmin=0, vmax=most * 1.25, aspect="auto")
     if len(labels) <= _CHIPS_AT_MOST:
         axes.set_xticks(range(len(labels)), [str(label) for label in labels], size=SMALL)
         for y, row in enumerate(counts):
@@ -338,7 +339,7 @@ def _data_sentence(rows: Sequence[Node]) -> str:
 
 
 def _message(text: str) -> Figure:
-    figure = _figure(8, 1, text)
+    figure = blank_figure(8, 1, text)
     figure.text(0.5, 0.5, text, size=NORMAL, color=INK, ha="center", va="center")
     return figure
 
@@ -354,18 +355,16 @@ def draw_run(summary: Summary, decision: int | None = None) -> Figure:
     """
     record = chosen(summary, decision)
     futures = [] if record is None else futures_of(summary, record)
-    figure = _figure(11, 5.2, alt_text(summary))
+    figure = blank_figure(11, 5.2, alt_text(summary))
     figure.text(0.07, 0.945, _title(summary), size=LARGE, weight="bold", color=INK, va="center")
     rounds, costs = figure.subplots(1, 2, sharey=True)
     figure.subplots_adjust(left=0.07, right=0.975, top=0.895, bottom=0.26, wspace=0.07)
     spent = {row["round"]: row["total_cost"] for row in summary["history"]}
-    _panel(rounds, summary, futures, {r: r for r in spent}, by_cost=False)
-    _panel(costs, summary, futures, spent, by_cost=True)
+    draw_accuracy(rounds, summary, futures, {r: r for r in spent}, by_cost=False)
+    draw_accuracy(costs, summary, futures, spent, by_cost=True)
     rounds.set_ylabel("accuracy on the test set (%)", size=NORMAL)
     handles, names = costs.get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="lower left", bbox_to_anchor=(0.06, 0.005), ncols=1 + (len(names) != 3), **_LEGEND
-    )
+    figure.legend(handles, names, loc="lower left", bbox_to_anchor=(0.06, 0.005), ncols=1 + (len(names) != 3), **LEGEND)
     return figure
 
 
@@ -376,18 +375,18 @@ def draw_decision(summary: Summary, index: int) -> Figure:
     """
     record = summary["reconfigurations"][index]
     futures = futures_of(summary, record)
-    figure = _figure(8.6, 3.9, f"Accuracy over rounds: {_told(record)}.")
+    figure = blank_figure(8.6, 3.9, f"Accuracy over rounds: {_told(record)}.")
     axes = figure.add_axes((0.075, 0.3, 0.905, 0.665))
-    _panel(axes, summary, futures, {row["round"]: row["round"] for row in summary["history"]}, by_cost=False)
+    draw_accuracy(axes, summary, futures, {row["round"]: row["round"] for row in summary["history"]}, by_cost=False)
     if record["evaluation_round"] is not None:
         axes.axvspan(record["after_round"], record["evaluation_round"], color=PALE[ORANGE], alpha=0.6, lw=0, zorder=0)
     axes.set_ylabel("accuracy (%)", size=NORMAL)
     handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="lower left", bbox_to_anchor=(0.065, 0.0), ncols=1, **_LEGEND)
+    figure.legend(handles, names, loc="lower left", bbox_to_anchor=(0.065, 0.0), ncols=1, **LEGEND)
     return figure
 
 
-_LEGEND: dict[str, Any] = {"fontsize": SMALL, "frameon": False, "handlelength": 3, "columnspacing": 2.5}
+LEGEND: dict[str, Any] = {"fontsize": SMALL, "frameon": False, "handlelength": 3, "columnspacing": 2.5}
 
 
 def alt_text(summary: Summary) -> str:
@@ -513,10 +512,10 @@ def _title(summary: Summary) -> str:
 _LANE = 7.5  # percent points below 0 for one line of marks' words, where no curve can be
 
 
-def _panel(
+def draw_accuracy(
     axes: Axes, summary: Summary, futures: Sequence[Future], past: Mapping[int, float], *, by_cost: bool
 ) -> None:
-    """One picture of accuracy. `past`: x of every finished round."""
+    """Draw a run's accuracy, its marks and futures, over rounds or cost. `past`: x of every finished round."""
     x, y = list(past.values()), [row["accuracy"] for row in summary["history"]]
     axes.plot(x, y, color=BLUE, lw=2.4, label="measured accuracy", zorder=3)
     if by_cost and summary["budget"] is not None:

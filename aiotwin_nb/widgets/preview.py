@@ -10,8 +10,7 @@ from aiotwin_nb import api
 from aiotwin_nb.continuum import exact
 from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.orchestration.replay import plan_along_events
-from aiotwin_nb.orchestration.state import Rules
-from aiotwin_nb.planning.costs import exact_sum
+from aiotwin_nb.planning.tiers import tiers_of
 from aiotwin_nb.scenario import Scenario, number
 
 Amount = int | float
@@ -72,12 +71,14 @@ def preview(scenario: Scenario) -> Preview:
         )
         for change in later
     )
-    clients, uplinks = _parts(rules, initial["clusters"])
+    infrastructure = scenario.infrastructure
+    tiers = tiers_of(rules.request(infrastructure, None), initial["clusters"])
+    hierarchical = tiers is not None and infrastructure.global_aggregator not in initial["clusters"]
     result = Preview(
         clusters=initial["clusters"],
         round_cost=initial["round_cost"],
-        client_cost=clients,
-        uplink_cost=uplinks,
+        client_cost=number(tiers.clients) if tiers and hierarchical else None,
+        uplink_cost=number(tiers.aggregators) if tiers and hierarchical else None,
         unit=rules.cost_model.unit,
         budget=None if rules.budget is None else number(rules.budget),
         max_rounds=scenario.training.max_rounds,
@@ -111,18 +112,3 @@ def rounds_bought(round_cost: Amount, changes: Sequence[PlannedChange], budget: 
 
 def _affordable(budget: Decimal | None, price: Decimal, wanted: int) -> int:
     return wanted if budget is None or price <= 0 else min(int(budget // price), wanted)
-
-
-def _parts(rules: Rules, clusters: Mapping[str, Sequence[str]]) -> tuple[Amount | None, Amount | None]:
-    """Ψ_gr by who pays it: the links of the clients, and those of the local aggregators."""
-    infrastructure = rules.scenario.infrastructure
-    request, ga = rules.request(infrastructure, None), infrastructure.global_aggregator
-    if ga in clusters:  # flat: there is one tier only
-        return None, None
-    members = [request.member_cost(client, la) for la, clients in clusters.items() for client in clients]
-    uplinks = [request.aggregator_cost(la) for la in clusters]
-    if any(cost is None for cost in (*members, *uplinks)):
-        return None, None
-    return number(exact_sum(c for c in members if c is not None)), number(
-        exact_sum(c for c in uplinks if c is not None)
-    )
