@@ -10,7 +10,8 @@ closes. A chapter's exercises and their solutions stand in the notebook itself, 
 """
 
 from aiotwin_nb.course.chapter import Chapter
+from aiotwin_nb.course.form import explore
 from aiotwin_nb.course.labs import lab_on
 from aiotwin_nb.course.workbench import Workbench
 
-__all__ = ["Chapter", "Workbench", "lab_on"]
+__all__ = ["Chapter", "Workbench", "explore", "lab_on"]

@@ -1,8 +1,9 @@
-"""The form of a prediction in a live notebook: choose, commit."""
+"""What learners touch in a live notebook: the form of a prediction, and a slider with a picture that follows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import ipywidgets as widgets
@@ -28,3 +29,20 @@ def prediction_form(choices: tuple[str, ...], unit: str, commit: Callable[[Answe
     button.on_click(clicked)
     row = [field, widgets.Label(unit), button] if unit else [field, button]
     return widgets.VBox([widgets.HBox(row), said])
+
+
+def explore(slider: Any, show: Callable[[Any], Any]) -> Any:
+    """A slider above what `show` makes of its value: a Picture, or words. Without a kernel nothing is to be seen.
+
+    The result is an HTML widget, not an Output widget, which headless execution cannot follow.
+    """
+    view = widgets.HTML()
+
+    def follow(_change: Any = None) -> None:
+        shown = show(slider.value)
+        view.value = getattr(shown, "html", None) or f"<p>{escape(str(shown))}</p>"
+
+    slider.continuous_update = False  # drawn when it is let go
+    slider.observe(follow, "value")
+    follow()
+    return widgets.VBox([slider, view])
