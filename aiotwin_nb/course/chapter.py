@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from IPython.display import display
 
-from aiotwin_nb.course.document import chapter_file, exercises, read
+from aiotwin_nb.course.document import chapter_file, chapter_names, exercises, read
 from aiotwin_nb.course.examine import examine
 from aiotwin_nb.course.progress import Answer, Guess, Notes, Result, changing, read_progress
 from aiotwin_nb.course.report import MARKS, guess_words, report
@@ -117,6 +117,11 @@ class Chapter:
         notes = self.notes
         expected = exercises(read(chapter_file(self.name)))
         _tell(Told(report({self.name: notes}, {self.name: expected})))
+
+    def certificate(self) -> None:
+        """Close the course: the same for all chapters that were worked through in this folder."""
+        expected = {name: found for name in chapter_names() if (found := exercises(read(chapter_file(name))))}
+        _tell(Told(report(read_progress(self.folder).chapters, expected)))
 
     def _commit(self, name: str, answer: Answer, question: str, choices: tuple[str, ...], unit: str) -> None:
         if problem := _unfit(answer, choices):

@@ -17,11 +17,15 @@ def rounds_bought(attempt: Any) -> None:
     expect(plain == 10, f"10,000 at 1,000 a round, and nothing ever changes: ten rounds, not {plain}")
     expect(call(attempt, 10_900, 1_000, 99, 0, 1_000) == 10, "a round that the budget does not cover is never started")
     found = call(attempt, 100_000, 1_320, 10, 165, 1_980)
-    expect(found != 53 + 1, "one round too many: the change itself (Ψ_rc) has to be paid as well, or money was rounded up")
+    expect(
+        found != 53 + 1, "one round too many: the change itself (Ψ_rc) has to be paid as well, or money was rounded up"
+    )
     expect(found not in (75, 50), "before the change rounds cost Ψ_gr, after it Ψ_gr + Ψ_pr: two prices, not one")
     expect(found != 43, "the rounds before the change count too")
     expect(found == 53, f"in the lab of the first run it must be 53 rounds, not {found}")
-    expect(call(attempt, 5_000, 1_000, 10, 165, 2_000) == 5, "the money may be gone before the change: then there is none")
+    expect(
+        call(attempt, 5_000, 1_000, 10, 165, 2_000) == 5, "the money may be gone before the change: then there is none"
+    )
     expect(call(attempt, 10_100, 1_000, 10, 165, 2_000) == 10, "100 is left after round 10, and the change costs 165")
 
 

@@ -56,7 +56,9 @@ def global_round(attempt: Any) -> None:
     right, variants = _reference(), _mistakes()
     for mistake, words in variants.items():
         expect(not _near(value, mistake) or _near(mistake, right), words)
-    expect(_near(value, right), f"the result is {value:.3f} where it must be {right:.3f}: follow the two averages by hand")
+    expect(
+        _near(value, right), f"the result is {value:.3f} where it must be {right:.3f}: follow the two averages by hand"
+    )
 
 
 def call_with(attempt: Any, train: Callable[..., Model]) -> Any:
@@ -86,7 +88,9 @@ def round_cost(attempt: Any) -> None:
     }.items():
         expect(not _near(found, mistake), words)
     right = size * (upper + rounds * lower)
-    expect(_near(found, right), f"for S = 2 and L = 3, local aggregators' links of 170 and clients' of 55: not {found:g}")
+    expect(
+        _near(found, right), f"for S = 2 and L = 3, local aggregators' links of 170 and clients' of 55: not {found:g}"
+    )
 
 
 def _reference(*, restart: bool = False, equal_clients: bool = False, equal_clusters: bool = False) -> float:
@@ -120,7 +124,9 @@ def _model(value: float) -> dict[str, np.ndarray]:
 
 def _is_model(found: Any, name: str) -> Model:
     expect(found is not None, f"{name} returns nothing; is there a return?")
-    expect(isinstance(found, Mapping), f"{name} must return a model, a dictionary of arrays, not {type(found).__name__}")
+    expect(
+        isinstance(found, Mapping), f"{name} must return a model, a dictionary of arrays, not {type(found).__name__}"
+    )
     expect(set(found) == {"w", "b"}, f"the model must have the same parameters as those given, not {sorted(found)}")
     shapes: Sequence[Any] = [np.shape(found["w"]), np.shape(found["b"])]
     expect(shapes == [(2, 3), (3,)], f"arrays must keep their shapes; here they are {shapes[0]} and {shapes[1]}")

@@ -27,7 +27,9 @@ def by_hand(attempt: Any) -> None:
     clusters = call(attempt)
     expect(isinstance(clusters, Mapping), f"return a dictionary, LA: [clients], not {type(clusters).__name__}")
     for la in clusters:
-        expect(la in nodes.local_aggregators, f"{la} is no local aggregator; there are {_some(nodes.local_aggregators)}")
+        expect(
+            la in nodes.local_aggregators, f"{la} is no local aggregator; there are {_some(nodes.local_aggregators)}"
+        )
     places = Counter(client for members in clusters.values() for client in members)
     for client in places:
         expect(client in nodes.clients, f"{client} is no client of this lab")
@@ -38,7 +40,9 @@ def by_hand(attempt: Any) -> None:
         expect(SIZES[0] <= size <= SIZES[1], f"{la} has {size} clients; {SIZES[0]} to {SIZES[1]} are asked for")
     args = {"clusters": {la: list(members) for la, members in clusters.items()}}
     cost = plan(lab, strategy={"name": "manual", "args": args})["initial"]["round_cost"]
-    expect(cost < CHEAP, f"a round costs {cost:,.1f}: less than {CHEAP:,} is asked for. Which client has the dearest link?")
+    expect(
+        cost < CHEAP, f"a round costs {cost:,.1f}: less than {CHEAP:,} is asked for. Which client has the dearest link?"
+    )
 
 
 @checks.register(f"{CHAPTER}/greedy")
