@@ -14,7 +14,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo lab test test-fast test-browser test-k3s lint bench clean
+.PHONY: help demo lab test test-fast test-browser test-k3s course lint bench clean
 
 bin := $(VENV)/bin
 system_torch := $(filter-out 0,$(SYSTEM_TORCH))
@@ -46,13 +46,16 @@ lab: $(ready) ## open the notebooks in JupyterLab
 	@$(bin)/aiotwin lab
 
 test: lint test-fast ## lint and all tests, the fast ones first
-	@$(bin)/python -m pytest -m 'slow and not k3s' $(PYTEST_ARGS)
+	@$(bin)/python -m pytest -m 'slow and not k3s and not course' $(PYTEST_ARGS)
 
 test-fast: $(ready_to_test) ## the tests that train little and install nothing
-	@$(bin)/python -m pytest -m 'not slow and not k3s' $(PYTEST_ARGS)
+	@$(bin)/python -m pytest -m 'not slow and not k3s and not course' $(PYTEST_ARGS)
 
 test-k3s: $(ready_to_test) ## the tests against a real Kubernetes; needs root and the test bed in ../shared
 	@$(bin)/python -m pytest -m k3s --durations=10 $(PYTEST_ARGS)
+
+course: $(ready_to_test) ## execute every notebook of the course, student's and solved, and compare what comes out
+	@$(bin)/python -m pytest -m course -n 2 --durations=5 tests/course
 
 test-browser: $(ready_to_test) ## the tests of JupyterLab in Chromium (Debian's package chromium)
 	@$(bin)/python -m pytest -m browser $(PYTEST_ARGS)

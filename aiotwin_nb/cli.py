@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from aiotwin_nb import __version__, cli_cluster, cli_inference
+from aiotwin_nb import __version__, cli_cluster, cli_course, cli_inference
 from aiotwin_nb.errors import AIoTwinError, InvalidInput, RunFailed, did_you_mean
 from aiotwin_nb.scenario import (
     Scenario,
@@ -711,7 +711,12 @@ def _notebook(options: argparse.Namespace) -> int:
 
 
 def _lab_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("aiotwin-lab"), metavar="DIR")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", metavar="DIR", help="default: aiotwin-lab, or aiotwin-course with --course"
+    )
+    parser.add_argument(
+        "--course", action="store_true", help="the course: notebooks without outputs, to be worked through"
+    )
     parser.add_argument("--force", action="store_true", help="replace notebooks and labs that you have changed, too")
     parser.add_argument(
         "--app", nargs="?", const="", metavar="NOTEBOOK", help="serve a notebook as an application (Voila) instead"
@@ -720,14 +725,17 @@ def _lab_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _lab(options: argparse.Namespace) -> int:
+    from aiotwin_nb.course.folder import copy_course
     from aiotwin_nb.notebook import serve
     from aiotwin_nb.notebook.copies import copy_shipped
 
-    for line in copy_shipped(options.folder, force=options.force).lines(options.folder):
+    folder = options.folder or Path("aiotwin-course" if options.course else "aiotwin-lab")
+    copy = copy_course if options.course else copy_shipped
+    for line in copy(folder, force=options.force).lines(folder):
         print(line, flush=True)
     if options.app is not None:
-        return serve.open_app(options.folder, options.app, options.extra)
-    return serve.open_lab(options.folder, options.extra)
+        return serve.open_app(folder, options.app, options.extra)
+    return serve.open_lab(folder, options.extra)
 
 
 def _schema(options: argparse.Namespace) -> int:
@@ -764,11 +772,12 @@ VERBS = {
     "stop": (_run_argument, _stop, "stop a run at the next round boundary; it can be resumed"),
     "resume": (_resume_arguments, _resume, "go on with a run that was stopped or whose process died"),
     "inject": (_inject_arguments, _inject, "let a node join or leave a run at the next round boundary"),
-    **cli_inference.VERBS,
     "cluster": (cli_cluster.add_arguments, cli_cluster.run, "get a K3s cluster, look at it, label it, clean it up"),
-    "proxy": (cli_inference.proxy_arguments, cli_inference.proxy, "pass requests on to the services' best instances"),
+    **cli_inference.VERBS,
     "notebook": (_notebook_arguments, _notebook, "execute a notebook headless, with parameters"),
     "lab": (_lab_arguments, _lab, "copy the notebooks into a folder and open JupyterLab there"),
+    "check": (cli_course.check_arguments, cli_course.check, "run the checks of a chapter of the course: what is left?"),
+    "reset": (cli_course.reset_arguments, cli_course.reset, "put a chapter back as it was handed out; keeps a backup"),
     "schema": (_nothing, _schema, "JSON schema of the scenario file"),
     "doctor": (_json_argument, _doctor, "what works here, what is missing and how to get it"),
 }

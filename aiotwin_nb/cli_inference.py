@@ -185,5 +185,6 @@ def _tell_where(service: InferenceService, as_json: bool) -> None:
 
 
 VERBS = {
+    "proxy": (proxy_arguments, proxy, "pass requests on to the services' best instances"),
     "serve": (_serve_arguments, _serve, "answer over HTTP with the model of a run or a checkpoint"),
 }

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,18 +39,19 @@ class Copies:
         return told
 
 
-def copy_shipped(folder: Path, *, force: bool = False) -> Copies:
+def copy_shipped(folder: Path, *, force: bool = False, prepare: Callable[[Path], bytes] = Path.read_bytes) -> Copies:
     """Copy the notebooks into a folder and the labs into its subfolder labs.
 
-    Copies that were changed are replaced by `force` only. Raises InvalidInput when the folder cannot be one.
+    Copies that were changed are replaced by `force` only. `prepare`: what a notebook's copy holds. Raises InvalidInput
+    when the folder cannot be one.
     """
     if folder.exists() and not folder.is_dir():
         raise InvalidInput(f"{folder}: is a file; give a folder, new or made by `aiotwin lab`")
     folder.mkdir(parents=True, exist_ok=True)
     noted, copies = _noted(folder), Copies()
-    for name, source in _files():
+    for name, content in _files(prepare):
         target = folder / name
-        wanted, there = _digest(source), _digest(target) if target.is_file() else None
+        wanted, there = _digest(content), _digest(target.read_bytes()) if target.is_file() else None
         if there == wanted:
             copies.current.append(name)
         elif there is None:
@@ -63,19 +63,19 @@ def copy_shipped(folder: Path, *, force: bool = False) -> Copies:
             continue
         if there != wanted:
             target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(source, target)
+            target.write_bytes(content)
         noted[name] = wanted
     (folder / MANIFEST).write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return copies
 
 
-def _files() -> Iterator[tuple[str, Path]]:
-    """Name in the folder and source of every shipped notebook and lab."""
+def _files(prepare: Callable[[Path], bytes]) -> Iterator[tuple[str, bytes]]:
+    """Name in the folder and content of every shipped notebook and lab."""
     for source in sorted(shipped("notebooks").glob("*.ipynb")):
-        yield source.name, source
+        yield source.name, prepare(source)
     for source in sorted(shipped("labs").iterdir()):
         if source.suffix in (".yaml", ".csv", ".md"):
-            yield f"labs/{source.name}", source
+            yield f"labs/{source.name}", source.read_bytes()
 
 
 def _noted(folder: Path) -> dict[str, str]:
@@ -86,5 +86,5 @@ def _noted(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

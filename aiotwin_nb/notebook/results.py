@@ -33,8 +33,8 @@ def record(**values: Any) -> None:
     """
     from IPython.display import display
 
-    plain = {name: _plain(value, name) for name, value in values.items()}
-    display(_Recorded(plain))  # type: ignore[no-untyped-call]
+    kept = {name: plain(value, name) for name, value in values.items()}
+    display(_Recorded(kept))  # type: ignore[no-untyped-call]
 
 
 class _Recorded:
@@ -66,7 +66,7 @@ def results(
     `parameters`: those given, and the defaults that are plain values.
     """
     defaults = {p.name: p.default for p in declared.values() if p.known}
-    parameters = _plain({**defaults, **given}, "parameters")
+    parameters = plain({**defaults, **given}, "parameters")
     return {
         "notebook": notebook,
         "parameters": parameters,
@@ -91,8 +91,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _plain(value: Any, name: str) -> Any:
-    """A value as JSON has it; None for what is no number."""
+def plain(value: Any, name: str) -> Any:
+    """A value as JSON has it, None for what is no number; raises InvalidInput naming what has no form there."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, Decimal):
@@ -100,13 +100,13 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, f"{name}.{key}") for key, item in value.items()}
+        return {str(key): plain(item, f"{name}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item, f"{name}[{i}]") for i, item in enumerate(value)]
+        return [plain(item, f"{name}[{i}]") for i, item in enumerate(value)]
     if hasattr(value, "to_dict"):  # a pandas table, whose rows are results, or a series
-        return _plain(value.to_dict(orient="records") if hasattr(value, "columns") else value.to_dict(), name)
+        return plain(value.to_dict(orient="records") if hasattr(value, "columns") else value.to_dict(), name)
     if hasattr(value, "tolist"):  # numpy
-        return _plain(value.tolist(), name)
+        return plain(value.tolist(), name)
     raise InvalidInput(
         f"record: {name} is a {type(value).__name__}; "
         "give numbers, text, lists, mappings, numpy arrays or pandas tables"

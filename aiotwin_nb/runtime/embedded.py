@@ -107,10 +107,11 @@ def _as_run_failed() -> Iterator[None]:
 
 
 def _clients(infrastructure: Infrastructure) -> list[ClientNode]:
-    return [_client(infrastructure.nodes[name]) for name in infrastructure.clients]
+    return [client_node(infrastructure.nodes[name]) for name in infrastructure.clients]
 
 
-def _client(node: Node) -> ClientNode:
+def client_node(node: Node) -> ClientNode:
+    """A client of the continuum as the FL service sees it."""
     noise, data = node.label_noise, tuple(sorted(node.data.items()))
     return ClientNode(node.id, data, noise.kind, noise.share, node.partition)
 

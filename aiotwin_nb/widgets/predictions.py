@@ -5,11 +5,8 @@ A run has one prediction for every reconfiguration, named by the round after whi
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.orchestration.events import Reconfiguration
-from aiotwin_nb.orchestration.files import write_atomic
+from aiotwin_nb.orchestration.files import alone_in, write_atomic
 from aiotwin_nb.orchestration.rundir import RunDirectory
 from aiotwin_nb.orchestration.state import RunState
 from aiotwin_nb.widgets.truth import Branch, Truth, read_truth, verdict
@@ -98,7 +95,7 @@ def seal(run: Path, prediction: Prediction, state: RunState) -> None:
     """Keep a prediction for good; raises InvalidInput when there is one already or the decision has fallen."""
     if not is_open(state, prediction.after_round):
         raise InvalidInput(f"after round {prediction.after_round}: the decision has fallen; it is too late to predict")
-    with _alone(run):
+    with alone_in(run):
         found = read_predictions(run)
         if prediction.after_round in found:
             raise InvalidInput(f"after round {prediction.after_round}: a prediction is sealed already")
@@ -162,17 +159,3 @@ _STORED = TypeAdapter(list[Prediction])
 def _right(decision: str, branch: Branch) -> bool | None:
     found = verdict(decision, branch)
     return None if found == "none" else found != "wrong"
-
-
-@contextmanager
-def _alone(run: Path) -> Iterator[None]:
-    """Nobody else seals a prediction of this run in the meantime; the folder itself carries the lock."""
-    try:
-        folder = os.open(run, os.O_RDONLY)
-    except OSError as error:
-        raise InvalidInput(f"{run}: {error.strerror}") from None
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)

@@ -11,7 +11,7 @@ import pytest
 from aiotwin_nb.cli import main
 from aiotwin_nb.errors import InvalidInput, RunFailed
 from aiotwin_nb.notebook import execute_notebook, record, results_path
-from aiotwin_nb.notebook.results import MIME, _plain
+from aiotwin_nb.notebook.results import MIME, plain
 
 PARAMETERS = "seed = 1\nrounds: int | None = 3"
 BODY = """
@@ -46,7 +46,7 @@ def test_numbers_of_every_kind_become_json():
         "n": float("nan"),
         "p": table,
     }
-    assert _plain(values, "x") == {
+    assert plain(values, "x") == {
         "d": 1.5, "f": 0.5, "a": [0, 1], "t": [1, None], "n": None,
         "p": [{"round": 1, "accuracy": 50.5}, {"round": 2, "accuracy": None}],
     }  # fmt: skip
