@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from service_support import IMAGES, LABELS, accuracy, ask, eventually, serving, useless
 
+from aiotwin_nb import api
 from aiotwin_nb.errors import InvalidInput
-from aiotwin_nb.inference.service import Address, open_source
+from aiotwin_nb.inference.service import Address, Settings, open_source
 from aiotwin_nb.inference.service.checkpoints import resolve
 from aiotwin_nb.inference.service.models import build
+from aiotwin_nb.scenario import load_scenario
 
 TASK = """
 import torch
@@ -193,6 +195,36 @@ def test_a_task_of_ones_own_is_served_where_its_file_is_named(own):
         assert [p["label"] for p in answer["predictions"]] == [1, 0]
         assert answer["predictions"][0]["scores"] == [-3, 7.5]
         assert ask(f"{service.url}/predict", {"inputs": [[1, 2]]})[0] == 400
+
+
+def test_a_run_of_a_task_of_ones_own_is_served_and_its_file_may_have_moved(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(TASK.format(outputs=2))
+    nodes = "\n".join(f"  - {{id: c{i}, role: client, links: {{ga: 10}}, partition: [{i}, 2]}}" for i in range(2))
+    (tmp_path / "own.yaml").write_text(
+        f"name: own\ntask: {{file: mine.py}}\nnodes:\n  - {{id: ga, role: global_aggregator}}\n{nodes}\n"
+        "strategy: {name: flat}\ntraining: {max_rounds: 1}\nobjective: {budget: 100000}\n"
+    )
+    api.execute(load_scenario(tmp_path / "own.yaml"), tmp_path / "run", tracking="off")
+    assert open_source(tmp_path / "run").kind.form.shape == (3,)
+    moved = tmp_path / "elsewhere" / "mine.py"
+    moved.parent.mkdir()
+    file.rename(moved)
+    with pytest.raises(InvalidInput, match="--task FILE"):
+        open_source(tmp_path / "run")
+    source = open_source(tmp_path / "run", task=moved)
+    assert build(source.kind, source.learned).round == 1
+
+
+def test_a_damaged_newer_checkpoint_of_a_followed_run_changes_nothing(trained, tmp_path, caplog):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    with serving(open_source(run, follow=True), Settings(follow=0.01), follow=True) as service:
+        for path in (run / "checkpoints").iterdir():
+            path.unlink()
+        (run / "checkpoints" / "round-000007.npz").write_bytes(b"torn")
+        eventually(lambda: "the model stays as it is" in caplog.text)
+        assert ask(f"{service.url}/predict", {"inputs": IMAGES[:1].tolist()})[1]["model"]["round"] == 6
 
 
 @pytest.mark.parametrize(
