@@ -143,7 +143,7 @@ async def exchanges(http: aiohttp.ClientSession, where: dict[str, str], other: P
         await asking.stop()
         failed.append(float(asking.failed))
         asked += len(asking.latencies)
-    table.add(f"failed of {asked:,} requests during {2 * len(times)} exchanges", failed, "requests", 0)
+    table.add(f"failed of {asked:,} requests during {2 * len(times)} exchanges", [sum(failed)], "requests", 0)
     table.add("an exchange under load, loading included", times, "ms")
 
 
@@ -168,7 +168,9 @@ async def canary(http: aiohttp.ClientSession, run: Path, worse: Path, table: Tab
                 failed.append(float(asking.failed - count))
                 assert ended.verdict == wanted, ended
         await asking.stop()
-        table.add(f"failed of {len(asking.latencies):,} requests during {len(failed)} roll-outs", failed, "requests", 0)
+        table.add(
+            f"failed of {len(asking.latencies):,} requests during {len(failed)} roll-outs", [sum(failed)], "requests", 0
+        )
         table.add("a roll-out of windows of 0.5 s", seconds, "s")
 
 
