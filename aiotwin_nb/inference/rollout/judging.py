@@ -50,8 +50,8 @@ class Rules:
     """How a new model is judged.
 
     `windows`: to be seen before it is kept; `extra_windows`: more, while it is not clear. Margins in points: a loss of
-    up to that is none. `labels`: the least labelled answers of each side; with 0, QoS will do. `confidence`: that a
-    model which is no worse is not reverted for what chance does.
+    up to that is none. `labels`: the least labelled answers of each side; with 0, QoS will do. `confidence`: of
+    what is called clear, over all looks together.
     """
 
     windows: int = 5
