@@ -17,6 +17,8 @@ from statistics import NormalDist
 from aiotwin_nb.decision.validation import Verdict
 from aiotwin_nb.errors import InvalidInput
 
+_LIKELY = 0.2  # error of the interval by which a loss is probable in the end, as that of the learning side's forecasts
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -48,8 +50,8 @@ class Rules:
     """How a new model is judged.
 
     `windows`: to be seen before it is kept; `extra_windows`: more, while it is not clear. Margins in points: a loss of
-    up to that is none. `labels`: the least labelled answers of each side; 0 decides by QoS alone. `confidence`: that a
-    model which is no worse is not reverted for what chance does.
+    up to that is none. `labels`: the least labelled answers of each side; with 0, QoS will do. `confidence`: of
+    what is called clear, over all looks together.
     """
 
     windows: int = 5
@@ -97,14 +99,13 @@ def judge(windows: Sequence[Window], rules: Rules | None = None) -> Judged:
     """Decide on a new model after some windows; it is never undecided after `rules.most` of them.
 
     Reverted as soon as it is clearly worse by more than a margin. Kept after `rules.windows` when it is clearly not;
-    in the end a tie keeps, and a model that could not be judged is reverted.
+    in the end one that is probably worse (80 % interval) is reverted, a tie keeps, and what could not be judged goes.
     """
     rules = rules or Rules()
     old, new = sum((w.old for w in windows), Counts()), sum((w.new for w in windows), Counts())
     error = (1 - rules.confidence) / rules.most
-    qos = difference(new.within, new.requests, old.within, old.requests, error)
     enough = min(new.labelled, old.labelled) >= max(rules.labels, 1)
-    accuracy = difference(new.right, new.labelled, old.right, old.labelled, error) if enough else None
+    accuracy, qos = _differences(old, new, enough, error)
     seen = [
         (name, found, margin)
         for name, found, margin in (("accuracy", accuracy, rules.accuracy_margin), ("QoS", qos, rules.qos_margin))
@@ -126,10 +127,17 @@ def judge(windows: Sequence[Window], rules: Rules | None = None) -> Judged:
         return verdict("kept", "it is no worse")
     if not last:
         return verdict("undecided", "another window is awaited")
-    worse = [name for name, found, margin in seen if found.points < -margin]
-    if worse:
-        return verdict("reverted", f"its {' and '.join(worse)} is probably worse")
+    likely = [found for found in _differences(old, new, enough, _LIKELY) if found is not None]
+    for (name, found, margin), probable in zip(seen, likely, strict=True):
+        if found.points < -margin and probable.high < 0:
+            return verdict("reverted", f"its {name} is probably worse")
     return verdict("kept", "no loss is seen, and a tie keeps")
+
+
+def _differences(old: Counts, new: Counts, enough: bool, error: float) -> tuple[Difference | None, Difference | None]:
+    """In accuracy, where labels are enough, and in QoS."""
+    accuracy = difference(new.right, new.labelled, old.right, old.labelled, error) if enough else None
+    return accuracy, difference(new.within, new.requests, old.within, old.requests, error)
 
 
 def _lacking(old: Counts, new: Counts, rules: Rules, enough: bool) -> str:
@@ -159,4 +167,4 @@ def wilson(hits: int, count: int, error: float) -> tuple[float, float]:
     share, spread = hits / count, z * z / count
     centre = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / count + spread / count / 4) / (1 + spread)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    return min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share)  # rounding must not pass the share

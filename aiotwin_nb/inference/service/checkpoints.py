@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +142,7 @@ def _settings(task: str | Path | None, run: RunDirectory | None, learned: Learne
     """The task's settings: as told, else the run's, else what a bare checkpoint says itself."""
     try:
         if task is not None and str(task).endswith(".py"):
-            base = _of_scenario(run.scenario_file) if run is not None else TaskSettings()
-            file = str(Path(task).resolve())
-            return TaskSettings.of({**vars(replace(base, file=file)), "name": None})
+            return TaskSettings.of({"file": str(Path(task).resolve())})
         if task is not None:
             return _of_scenario(task)
         if run is not None:
@@ -156,7 +154,8 @@ def _settings(task: str | Path | None, run: RunDirectory | None, learned: Learne
             )
         return TaskSettings.of(learned.task)
     except FLServiceError as error:
-        raise InvalidInput(f"{error}; --task FILE names another place") from error
+        place = "" if task is not None else "; --task FILE names another place"
+        raise InvalidInput(f"{error}{place}") from error
 
 
 def _of_scenario(source: str | Path) -> TaskSettings:
