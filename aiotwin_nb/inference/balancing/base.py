@@ -9,6 +9,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from aiotwin_nb.inference.services import Instance
 from aiotwin_nb.registry import Registry
 
+DEFAULT_POLICY = "qos_bandit"
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -17,7 +19,7 @@ class Setting:
     Attributes:
         bound_ms: a request keeps its quality of service when its answer is there within this time
         node: the node of the proxy, "" when unknown
-        seed: whatever is drawn at random is drawn from it
+        seed: whatever is drawn at random is drawn from it; give each proxy its own
     """
 
     bound_ms: float
@@ -35,13 +37,16 @@ class Estimates(Protocol):
         """A request went to the instance. Every one is followed by `answered` or `failed`."""
 
     def answered(self, instance: str, latency_ms: float, now: float) -> None:
-        """The instance answered; the latency runs from the request's arrival here to the end of its answer's head."""
+        """The instance answered; the latency runs from the request's arrival here to the end of its answer's head.
+
+        That of a request which another instance failed first runs from its sending to this one.
+        """
 
     def failed(self, instance: str, now: float) -> None:
         """The instance refused, broke off, timed out or answered 502, 503 or 504."""
 
     def pinged(self, instance: str, latency_ms: float, now: float) -> None:
-        """A probe of the instance's node took this long: an approximation of a request's latency."""
+        """A probe of the instance's node took this long (inf: no answer): an approximation of a request's latency."""
 
     def loaded(self, node: str, share: float, now: float) -> None:
         """A node uses this share, 0 to 1, of its CPU or its memory, whichever is larger."""
@@ -59,8 +64,16 @@ class Policy(Protocol, Generic[E]):
     def choose(self, instances: Sequence[Instance], estimates: E, now: float) -> Instance:
         """Return the instance for a request that arrives now.
 
-        Changes nothing, and its arguments determine the result. `instances` are ready and not empty.
+        Changes nothing, and its arguments determine the result. `instances` are ready and not empty; their order does
+        not matter.
         """
+
+    def probes(self, instances: Sequence[Instance], estimates: E, now: float) -> Sequence[Instance]:
+        """Return the instances whose nodes are to be probed now; each probe's result goes to `pinged`.
+
+        Asked for at requests, while no probe is under way. Changes nothing.
+        """
+        return ()
 
 
 policies: Registry[Policy[Any]] = Registry("balancing policy", "aiotwin_nb.balancing")
