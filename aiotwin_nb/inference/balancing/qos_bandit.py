@@ -51,9 +51,9 @@ class Tuning:
 
     memory: float = 15.0
     fade_s: float = 4.0
-    hope: float = 0.7
+    hope: float = 0.5
     hope_weight: float = 0.5
-    spread: float = 0.2
+    spread: float = 0.1
     elasticity: float = 0.5
     safe: float = 2.0
     lost: float = -1.0

@@ -17,7 +17,7 @@ class Answer:
     """What became of one request.
 
     Attributes:
-        client: who asked; a group of clients counts as one
+        client: who asked; a group of clients counts as one; "" when it was measured on the way to the instance only
         instance: who answered, "" when nobody did
         node: where the instance runs
         latency_ms: from request to answer
@@ -128,9 +128,10 @@ class Windows:
         self._begin(now)
 
     def add(self, answer: Answer) -> None:
-        """Take in one answer."""
-        self._total.add(answer)
-        self._clients[answer.client].add(answer)
+        """Take in one answer; the total is of what clients measured."""
+        if answer.client:
+            self._total.add(answer)
+            self._clients[answer.client].add(answer)
         if answer.instance:
             self._instances[answer.instance].add(answer)
         if answer.node:

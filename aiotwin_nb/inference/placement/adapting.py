@@ -120,13 +120,14 @@ class PlacementState:
     best: Placement | None = None
 
     def question(self) -> Question:
-        """What is to be placed now."""
+        """What is to be placed now. Clients may be where there is no node any more."""
         rules = self.rules
+        places = dict.fromkeys([*self.infrastructure.nodes, *(group.node for group in self.groups)])
         hosts = rules.terms.hosts(self.infrastructure, self.load)
         return Question(
             hosts=tuple(replace(host, slots=0) if host.id in self.avoided else host for host in hosts),
             groups=tuple(replace(g, rate=g.rate * self.margins.get(g.id, 1.0)) for g in self.groups),
-            round_trip_ms=round_trips(self.infrastructure.nodes, self.links_ms),
+            round_trip_ms=round_trips(places, self.links_ms),
             current=self.replicas,
             copies=self.copies,
             moving=rules.moving,

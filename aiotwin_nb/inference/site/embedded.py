@@ -34,6 +34,9 @@ from aiotwin_nb.inference.site.relays import Relay
 _log = logging.getLogger(__name__)
 RATE_WINDOWS = 5  # over which clients' rates are averaged
 KEPT_ROWS = 3600
+GRACE_S = 2.0  # for requests under way
+HANDOVER_S = 0.2  # from the proxies' forgetting an instance to its end
+PROBE_S = 3.0  # for proxies to look at new instances
 
 
 class Continuum:
@@ -457,6 +460,9 @@ class Continuum:
             ]
             results = await asyncio.gather(*starts, return_exceptions=True)
             surplus = [i for node, ids in running.items() for i in ids[replicas.get(node, 0) :]]
+            if surplus and starts:
+                await self._rewire()
+                await self._in_rotation()  # before others go
             going = [self.instances.pop(i) for i in surplus]
             await self._rewire()
         for result in results:
@@ -464,7 +470,9 @@ class Continuum:
                 self.problem(str(result))
             elif isinstance(result, BaseException):
                 raise result
-        await asyncio.gather(*(each.stop() for each in going))
+        if going:
+            await asyncio.sleep(HANDOVER_S)
+            await asyncio.gather(*(each.stop() for each in going))
         await self._drop_relays()
 
     async def _start_instance(self, node: str) -> None:
@@ -478,20 +486,26 @@ class Continuum:
     # --- wiring -----------------------------------------------------------------------------------------------------
 
     async def _open_proxy(self, node: str) -> None:
-        source = FixedSource(Service(self.service.name, (), self.service.max_latency_ms))
+        """A proxy that has looked at its instances before anybody asks it."""
+        source = FixedSource(await self._directory(node))
         proxy = Proxy(source, self.policy, node=node, seed=self.spec.seed)
         await proxy.__aenter__()
         self._proxies[node] = (proxy, source)
 
+    async def _directory(self, node: str) -> Service:
+        """The instances as a node reaches them: through relays."""
+        known = [
+            Instance(i, (await self._relay(node, i, each.port, self._seen(node, each))).url, each.node)
+            for i, each in self.instances.items()
+            if each.wanted
+        ]
+        self._set_latencies()
+        return Service(self.service.name, tuple(known), self.service.max_latency_ms)
+
     async def _rewire(self) -> None:
-        """Relays for every proxy and instance, and every proxy told which instances there are."""
+        """Every proxy is told which instances there are, and every client its proxy."""
         for node, (_, source) in self._proxies.items():
-            known = [
-                Instance(i, (await self._relay(node, i, each.port, self._seen(node, each))).url, each.node)
-                for i, each in self.instances.items()
-                if each.wanted
-            ]
-            source.put(Service(self.service.name, tuple(known), self.service.max_latency_ms), loads=self.load())
+            source.put(await self._directory(node), loads=self.load())
         doors = {}
         for node in self.nodes:
             nearest = self._proxy_for(node)
@@ -504,6 +518,15 @@ class Continuum:
                 doors[node] = (await self._relay(node, f"proxy {nearest} {proxy.address[1]}", proxy.address[1])).url
         self._doors = doors
         self._set_latencies()
+
+    async def _in_rotation(self) -> None:
+        """Wait until every proxy has looked at every instance, at most some seconds."""
+        until = time.monotonic() + PROBE_S
+        while time.monotonic() < until:
+            found = [p.stats()["services"][self.service.name]["instances"] for p, _ in self._proxies.values()]
+            if all(i in seen and seen[i]["in_rotation"] for seen in found for i in self.instances):
+                return
+            await asyncio.sleep(0.02)
 
     async def _relay(
         self, node: str, target: str, port: int, seen: Callable[[float, bool], None] | None = None
@@ -544,4 +567,6 @@ class Continuum:
 
 
 async def _closed(proxy: Proxy) -> None:
-    await proxy.close(2.0)
+    """Close a proxy that nobody asks any more, once it has answered."""
+    await asyncio.sleep(GRACE_S)
+    await proxy.close(GRACE_S)

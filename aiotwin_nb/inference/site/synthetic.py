@@ -13,7 +13,6 @@ import json
 import os
 import random
 import signal
-import sys
 import uuid
 from typing import Any
 
@@ -86,9 +85,14 @@ async def serve(options: argparse.Namespace) -> None:
     urls = [f"http://127.0.0.1:{runner.addresses[0][1]}" for runner in runners]
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def parent_said() -> None:
+        if not os.read(0, 1):
+            ending.set()
+
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # an interrupt is for the notebook
-    loop.add_reader(0, lambda: os.read(0, 1) or ending.set())
+    loop.add_reader(0, parent_said)
     print(json.dumps({"service": service.name, "url": urls[0], "admin": urls[1], "pid": os.getpid()}), flush=True)
     await ending.wait()
     service.ready = False
@@ -106,4 +110,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

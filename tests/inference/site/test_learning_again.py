@@ -1,0 +1,93 @@
+"""The whole loop with real training: drift, a learning run, its model as a canary, and accuracy is back."""
+
+import pytest
+import yaml
+from sklearn.datasets import load_digits
+
+from aiotwin_nb import run
+from aiotwin_nb.inference.monitoring.events import DriftFound, RetrainingStarted, RolledOut
+from aiotwin_nb.inference.monitoring.recorder import read_record
+from aiotwin_nb.inference.rollout import RolloutJudged, RolloutStarted
+from aiotwin_nb.inference.site import Sample, Site, SiteSpec
+from aiotwin_nb.tracking import WandbLogSource
+
+DIGITS = load_digits()
+EVERYTHING = dict.fromkeys(range(10), 60)
+
+
+def scenario(name, noise):
+    clients = [
+        {"id": f"c{k}", "role": "client", "links": {"ga": 1}, "data": EVERYTHING, "label_noise": noise} for k in (1, 2)
+    ]
+    return {
+        "name": name,
+        "task": {"name": "digits", "learning_rate": 0.05, "test_samples": 200},
+        "nodes": [{"id": "ga", "role": "global_aggregator"}, *clients],
+        "training": {"epochs": 3, "local_rounds": 1, "max_rounds": 8},
+    }
+
+
+def digits(shift):
+    """Camera frames whose label is `shift` above the digit they show."""
+
+    def draw_one(draw):
+        k = draw.randrange(len(DIGITS.images))
+        return Sample(DIGITS.images[k].tolist(), int(DIGITS.target[k] + shift) % 10)
+
+    return draw_one
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_drift_leads_to_a_new_model_and_a_bad_one_is_reverted(tmp_path):
+    for name, noise in (("before", {}), ("after", {"kind": "shift", "share": 1.0})):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(scenario(name, noise)))
+    first = run(tmp_path / "before.yaml", out=tmp_path / "first", tracking="off").wait(120)
+    assert first.summary["final_accuracy"] > 80
+    spec = SiteSpec.model_validate(
+        {
+            "name": "loop",
+            "service": {"name": "digits", "run": str(tmp_path / "first"), "max_latency_ms": 2000},
+            "nodes": [{"id": "a", "rtt_ms": {"b": 2}}, {"id": "b"}],
+            "clients": [{"id": "cameras", "node": "a", "rate": 40}],
+            "placement": {"a": 1, "b": 1},
+            "window_s": 1,
+            "labels": {"share": 0.7, "delay_s": 0.3, "size": 30},
+            "retrain": {"below": 60, "windows": 2, "scenario": str(tmp_path / "after.yaml")},
+        }
+    )
+    with Site(spec, out=tmp_path / "record", tracking="offline", stream=digits(0)) as site:
+
+        def accuracies():
+            return [row["inference/accuracy"] for row in site.rows() if "inference/accuracy" in row]
+
+        def events():
+            return [entry.event for entry in read_record(tmp_path / "record")]
+
+        def rolled_out():
+            return [event for event in events() if isinstance(event, RolledOut)]
+
+        site.wait_for(lambda: len(accuracies()) >= 3, 60)
+        assert min(accuracies()) > 70
+        site.use_stream(digits(1))
+        site.wait_for(lambda: accuracies()[-1] < 30, 60)
+        site.wait_for(rolled_out, 240)
+        assert rolled_out()[0].kept, rolled_out()[0].reason
+        seen = len(accuracies())
+        site.wait_for(lambda: len(accuracies()) >= seen + 3, 60)
+        assert min(accuracies()[-2:]) > 70
+        ended = site.roll_out(tmp_path / "first")  # what was right once is wrong now
+        assert ended.verdict == "reverted", ended.reason
+        seen = len(accuracies())
+        site.wait_for(lambda: len(accuracies()) >= seen + 3, 60)
+        assert accuracies()[-1] > 70
+        assert sum(row.get("inference/failed", 0) for row in site.rows()) == 0
+        assert site.problems == []
+        (started,) = [event for event in events() if isinstance(event, RetrainingStarted)]
+        assert "below 60 % for 2 windows" in started.reason
+        assert rolled_out()[0].checkpoint == started.run
+        kinds = [type(event) for event in events()]
+        assert kinds.index(DriftFound) < kinds.index(RolloutStarted) < kinds.index(RolloutJudged)
+    assert [event.kept for event in rolled_out()] == [True, False]
+    rows = WandbLogSource(tmp_path / "record").rows()
+    assert {"inference/qos_share", "inference/accuracy"} <= {key for row in rows for key in row}
