@@ -194,10 +194,14 @@ class Proxy:
             await asyncio.sleep(0.005)
 
     async def _follow(self) -> None:
-        async for directory in self._source.changes():
-            if directory.problem:
-                log.error("%s; what was in force stays in force", directory.problem)
-            self._take_over(directory)
+        try:
+            async for directory in self._source.changes():
+                if directory.problem:
+                    log.error("%s; what was in force stays in force", directory.problem)
+                self._take_over(directory)
+        except Exception as error:
+            self.routes.problem = f"services are followed no longer: {error or type(error).__name__}"
+            log.exception("services are followed no longer; what is in force stays in force")
 
 
 def _cannot_listen(address: Address, error: OSError) -> InvalidInput:
