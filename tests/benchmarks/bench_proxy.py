@@ -1,7 +1,8 @@
-"""What the proxy costs and what it withstands: `python tests/benchmarks/bench_proxy.py [--short]`.
+"""What the proxy costs and what it withstands: `python tests/benchmarks/bench_proxy.py [--short] [PART…]`.
 
 All on loopback: the proxy on one core, load generator and instances on another. Throughput beside nginx as a plain
-reverse proxy, both by wrk (left out with the reason where one of them is not installed). Writes results/proxy.md.
+reverse proxy, both by wrk (left out with the reason where one of them is not installed). Parts: latency, throughput, bodies, idle, kill,
+link; all of them together, without --short, write results/proxy.md.
 Ends with 1 when a target is missed.
 """
 
@@ -18,10 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
@@ -133,6 +135,11 @@ def cpu_seconds(pid: int) -> float:
     return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
 
+def waited(pid: int) -> float:
+    """Return the seconds that a process was ready to run and had to wait because others had the core."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 @contextmanager
 def proxy(ports: Sequence[int], policy: str | None = None) -> Iterator[Running]:
     """`aiotwin proxy` on its core, before instances i0, i1, … at these ports."""
@@ -197,22 +204,26 @@ async def stats(client: ClientSession, running: Running) -> dict[str, object]:
 
 
 async def added_latency() -> None:
-    """The same questions with and without the proxy, one after the other."""
+    """The same questions with and without the proxy, at the same time, so that what else happens meets both."""
     with instances(1) as ports, proxy(ports) as running:
         added: dict[int, list[float]] = {50: [], 99: []}
+        for_core = []
+        urls = (f"http://127.0.0.1:{ports[0]}", running.url)
         async with session() as client:
-            for url in (running.url, f"http://127.0.0.1:{ports[0]}"):
-                await load(client, url, RATE, 1, [])
+            await asyncio.gather(*(load(client, url, RATE, 1, []) for url in urls))
             for _ in range(ROUNDS):
-                of: list[list[float]] = []
-                for url in (f"http://127.0.0.1:{ports[0]}", running.url):
-                    done: list[tuple[float, float, bool]] = []
-                    await load(client, url, RATE, SECONDS, done)
-                    of.append(quantiles([latency for _, latency, _ in done], n=100))
+                done: tuple[list[Any], list[Any]] = ([], [])
+                before = waited(running.process.pid)
+                await asyncio.gather(
+                    *(load(client, url, RATE, SECONDS, of) for url, of in zip(urls, done, strict=True))
+                )
+                for_core.append(1000 * (waited(running.process.pid) - before) / (RATE * SECONDS))
+                direct, through = (quantiles([latency for _, latency, _ in of], n=100) for of in done)
                 for at, values in added.items():
-                    values.append(of[1][at - 1] - of[0][at - 1])
+                    values.append(through[at - 1] - direct[at - 1])
     row("added latency at 300 requests/s, p50", added[50], "ms", most=1)
     row("added latency at 300 requests/s, p99", added[99], "ms", most=5)
+    row("of this, waiting for a core that others used, mean", for_core, "ms")
 
 
 NGINX = """
@@ -255,7 +266,7 @@ def wrk(port: int, connections: int) -> float:
     return float(said.split("Requests/sec:")[1].split()[0])
 
 
-def throughput() -> None:
+async def throughput() -> None:
     """Requests a second on one core, beside nginx."""
     if lacking := [name for name in ("wrk", "nginx") if shutil.which(name) is None]:
         notes.append(f"Throughput was not measured: {' and '.join(lacking)} not installed here.")
@@ -453,6 +464,14 @@ async def slow_link(policy: str | None, name: str, target: float | None) -> None
     row(f"slow link, {name}: share within the bound 5 s later", shares, "%", least=95 if target else None)
 
 
+async def slow_links() -> None:
+    """The default policy, and others beside it."""
+    await slow_link(None, "default policy", 5)
+    if not SHORT:
+        for policy in ("least_latency", "qedgeproxy", "round_robin"):
+            await slow_link(policy, policy, None)
+
+
 def seconds_until_kept(within: list[tuple[float, bool]], start: float, share: float = 0.95) -> float:
     """Return when the share of every second from then on is kept; infinite when that never comes."""
     kept = start
@@ -477,25 +496,29 @@ def report() -> None:
         "|---|---:|---:|---:|---|",
     ]
     text = "\n".join([*head, *rows, "", *notes]).rstrip() + "\n"
-    if not SHORT:
-        (HERE / "results" / "proxy.md").write_text(text)
+    (HERE / "results" / "proxy.md").write_text(text)
+
+
+PARTS: dict[str, Callable[[], Awaitable[None]]] = {
+    "latency": added_latency,
+    "throughput": throughput,
+    "bodies": large_bodies,
+    "idle": idle_connections,
+    "kill": killed_instance,
+    "link": slow_links,
+}
 
 
 async def main() -> None:
-    """Measure everything."""
+    """Measure everything, or the parts that were asked for."""
     os.sched_setaffinity(0, {OTHER_CORE})
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    await added_latency()
-    throughput()
-    await large_bodies()
-    await idle_connections()
-    await killed_instance()
-    await slow_link(None, "default policy", 5)
-    if not SHORT:
-        for policy in ("least_latency", "qedgeproxy", "round_robin"):
-            await slow_link(policy, policy, None)
-    report()
+    chosen = [part for part in PARTS if part in sys.argv[1:]] or list(PARTS)
+    for part in chosen:
+        await PARTS[part]()
+    if not SHORT and len(chosen) == len(PARTS):
+        report()
 
 
 if __name__ == "__main__":
