@@ -765,7 +765,7 @@ VERBS = {
     "resume": (_resume_arguments, _resume, "go on with a run that was stopped or whose process died"),
     "inject": (_inject_arguments, _inject, "let a node join or leave a run at the next round boundary"),
     "cluster": (cli_cluster.add_arguments, cli_cluster.run, "get a K3s cluster, look at it, label it, clean it up"),
-    "proxy": (cli_inference.proxy_arguments, cli_inference.proxy, "pass requests on to the services' best instances"),
+    **cli_inference.VERBS,
     "notebook": (_notebook_arguments, _notebook, "execute a notebook headless, with parameters"),
     "lab": (_lab_arguments, _lab, "copy the notebooks into a folder and open JupyterLab there"),
     "schema": (_nothing, _schema, "JSON schema of the scenario file"),

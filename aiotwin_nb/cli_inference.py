@@ -1,4 +1,4 @@
-"""`aiotwin proxy`: the inference side from the command line."""
+"""The inference side's verbs: `aiotwin proxy …`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 SPARE_FILES = 256  # files besides the clients' connections and as many to instances
 
 
-def proxy_arguments(parser: argparse.ArgumentParser) -> None:
+# proxy.
+
+
+def _proxy_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `aiotwin proxy`."""
     parser.add_argument("--listen", type=_address, required=True, metavar="HOST:PORT", help="for clients; port 0: any")
     parser.add_argument("--services", type=Path, required=True, metavar="FILE", help="a YAML file; watched for changes")
@@ -34,7 +37,7 @@ def proxy_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="say where it listens as JSON")
 
 
-def proxy(options: argparse.Namespace) -> int:
+def _proxy(options: argparse.Namespace) -> int:
     """Run a proxy until SIGTERM or SIGINT, then let its requests end; a second signal cuts them off."""
     from dataclasses import replace
 
@@ -55,10 +58,10 @@ def proxy(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(made, options.json))
+        return runner.run(_run_proxy(made, options.json))
 
 
-async def _serve(made: Proxy, as_json: bool) -> int:
+async def _run_proxy(made: Proxy, as_json: bool) -> int:
     loop = asyncio.get_running_loop()
     ending, cutting = asyncio.Event(), asyncio.Event()
 
@@ -107,3 +110,8 @@ def _address(text: str) -> tuple[str, int]:
     if not (host and colon and port.isdigit() and int(port) < 65536):
         raise argparse.ArgumentTypeError(f"{text!r} must look like HOST:PORT, such as 127.0.0.1:8080")
     return host.strip("[]"), int(port)
+
+
+VERBS = {
+    "proxy": (_proxy_arguments, _proxy, "pass requests on to the instance that keeps its service's latency bound"),
+}

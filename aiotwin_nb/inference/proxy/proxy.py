@@ -75,7 +75,15 @@ class Proxy:
         self._running = False
 
     async def __aenter__(self) -> Self:
-        """Listen; raises InvalidInput when the services or an address cannot be used."""
+        """Start it."""
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Drain, then end."""
+        await self.close()
+
+    async def start(self) -> Self:
+        """Probe the instances, then listen; raises InvalidInput when the services or an address cannot be used."""
         directory = await self._source.current()
         self._health = Health(self.limits)
         self._relay = Relay(self.routes, self._health, self.limits, self._name)
@@ -90,10 +98,6 @@ class Proxy:
         self._following = asyncio.create_task(self._follow())
         self._running = True
         return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Drain, then end."""
-        await self.close()
 
     @property
     def address(self) -> Address:
