@@ -26,7 +26,7 @@ SPARE_FILES = 256  # files besides the clients' connections and as many to insta
 # proxy.
 
 
-def proxy_arguments(parser: argparse.ArgumentParser) -> None:
+def _proxy_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `aiotwin proxy`."""
     parser.add_argument("--listen", type=_address, required=True, metavar="HOST:PORT", help="for clients; port 0: any")
     parser.add_argument("--services", type=Path, required=True, metavar="FILE", help="a YAML file; watched for changes")
@@ -40,7 +40,7 @@ def proxy_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="say where it listens as JSON")
 
 
-def proxy(options: argparse.Namespace) -> int:
+def _proxy(options: argparse.Namespace) -> int:
     """Run a proxy until SIGTERM or SIGINT, then let its requests end; a second signal cuts them off."""
     from dataclasses import replace
 
@@ -185,6 +185,6 @@ def _tell_where(service: InferenceService, as_json: bool) -> None:
 
 
 VERBS = {
-    "proxy": (proxy_arguments, proxy, "pass requests on to the services' best instances"),
+    "proxy": (_proxy_arguments, _proxy, "pass requests on to the services' best instances"),
     "serve": (_serve_arguments, _serve, "answer over HTTP with the model of a run or a checkpoint"),
 }

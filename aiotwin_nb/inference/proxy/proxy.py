@@ -75,7 +75,15 @@ class Proxy:
         self._running = False
 
     async def __aenter__(self) -> Self:
-        """Listen; raises InvalidInput when the services or an address cannot be used."""
+        """Start it."""
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Drain, then end."""
+        await self.close()
+
+    async def start(self) -> Self:
+        """Probe the instances, then listen; raises InvalidInput when the services or an address cannot be used."""
         directory = await self._source.current()
         self._health = Health(self.limits)
         self._relay = Relay(self.routes, self._health, self.limits, self._name)
@@ -90,10 +98,6 @@ class Proxy:
         self._following = asyncio.create_task(self._follow())
         self._running = True
         return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Drain, then end."""
-        await self.close()
 
     @property
     def address(self) -> Address:
@@ -194,10 +198,14 @@ class Proxy:
             await asyncio.sleep(0.005)
 
     async def _follow(self) -> None:
-        async for directory in self._source.changes():
-            if directory.problem:
-                log.error("%s; what was in force stays in force", directory.problem)
-            self._take_over(directory)
+        try:
+            async for directory in self._source.changes():
+                if directory.problem:
+                    log.error("%s; what was in force stays in force", directory.problem)
+                self._take_over(directory)
+        except Exception as error:
+            self.routes.problem = f"services are followed no longer: {error or type(error).__name__}"
+            log.exception("services are followed no longer; what is in force stays in force")
 
 
 def _cannot_listen(address: Address, error: OSError) -> InvalidInput:

@@ -331,6 +331,8 @@ def place(request: web.BaseRequest) -> tuple[str, bytes]:
     host = hosts[0].strip() if hosts else ""
     if not target.startswith(("/", "*")):  # absolute form: its host counts (RFC 9112, section 3.2.2)
         parts = urlsplit(target)
+        if not parts.netloc:
+            raise Refused(400, "a request's target is a path, or a URL with a host")
         host = parts.netloc.rpartition("@")[2]
         target = target.partition(parts.netloc)[2] or "/"
         target = target if target.startswith("/") else f"/{target}"

@@ -78,6 +78,26 @@ async def test_a_body_too_large_to_keep_is_not_sent_twice():
 
 
 @in_loop
+async def test_a_body_that_is_still_coming_goes_on_to_the_other_instance():
+    async def after_the_first_piece(head, reader, writer):
+        await reader.readuntil(b"first")
+        started.set()
+        await break_off(head, reader, writer)
+
+    started = asyncio.Event()
+    bad, good = RawBackend(after_the_first_piece), Backend(lambda request, body: web.Response(body=body))
+    async with stage(bad, good) as proxy:
+        reader, writer = await asyncio.open_connection(*proxy.address)
+        head = b"PUT / HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        writer.write(head + b"5\r\nfirst\r\n")
+        await asyncio.wait_for(started.wait(), 10)
+        await until(lambda: good.requests)
+        writer.write(b"7\r\n second\r\n0\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 10)).endswith(b"first second")
+        writer.close()
+
+
+@in_loop
 async def test_a_second_failure_is_the_answer():
     one, two, three = RawBackend(break_off), RawBackend(break_off), RawBackend(break_off)
     async with stage(one, two, three) as proxy:
