@@ -117,7 +117,11 @@ class PartitionSpec(_Section):
 class TaskSpec(_Section):
     """What is learned: a built-in data set (`name`) or a user's own task.py (`file`)."""
 
-    name: str | None = Field(None, description="digits | fashion_mnist | mnist | cifar10 | people | people_evening | people_any; digits unless file is given")
+    name: str | None = Field(
+        None,
+        description="digits | fashion_mnist | mnist | cifar10 | people | people_evening | people_any; "
+        "digits unless file is given",
+    )
     file: str | None = Field(None, description="path of a task.py, relative to the scenario")
     model: Literal["mlp", "cnn", "cnn62k"] = "mlp"
     batch_size: int = Field(32, ge=1)

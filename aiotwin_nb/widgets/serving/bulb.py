@@ -1,4 +1,4 @@
-"""A smart light bulb: nobody in the room, no light; the more people, the brighter and the warmer (slides, smart lighting)."""
+"""A smart light bulb: nobody there, no light; the more people, the brighter and warmer (slides, smart lighting)."""
 
 from __future__ import annotations
 

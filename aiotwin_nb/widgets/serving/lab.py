@@ -52,7 +52,10 @@ class ServingLab(Shown):
         self.map, self.quality = LivePicture(), LivePicture()
         self._status = widgets.HTML("<span role='status'>starting the services …</span>")
         self.policy = widgets.Dropdown(
-            options=policies.names(), value=self.site.spec.policy, description="Policy", style={"description_width": "60px"}
+            options=policies.names(),
+            value=self.site.spec.policy,
+            description="Policy",
+            style={"description_width": "60px"},
         )
         self.controls = Controls(self)
         self.children = (
@@ -200,7 +203,12 @@ class Controls(widgets.HBox):  # type: ignore[misc]
             if before in options:
                 self.whom.value = before
         if change is not None:
-            units = {"overload": (8.0, "times"), "slow link": (300.0, "ms"), "new node": (10.0, "ms away"), "traffic burst": (4.0, "times")}
+            units = {
+                "overload": (8.0, "times"),
+                "slow link": (300.0, "ms"),
+                "new node": (10.0, "ms away"),
+                "traffic burst": (4.0, "times"),
+            }
             self.amount.disabled = change.new not in units
             self.amount.value, self.amount.description_tooltip = units.get(change.new, (0.0, ""))
 

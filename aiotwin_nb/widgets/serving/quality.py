@@ -20,7 +20,8 @@ def quality_words(rows: Sequence[Row]) -> str:
     shares = [row["inference/qos_share"] for row in rows[-SHOWN:] if "inference/qos_share" in row]
     if not shares:
         return "No requests yet."
-    words = f"{100 * shares[-1]:.0f} % in time in the last window, {100 * sum(shares) / len(shares):.0f} % on average of {len(shares)}"
+    mean = 100 * sum(shares) / len(shares)
+    words = f"{100 * shares[-1]:.0f} % in time in the last window, {mean:.0f} % on average of {len(shares)}"
     accuracy = [row["inference/accuracy"] for row in rows if "inference/accuracy" in row]
     return words + (f"; accuracy {accuracy[-1]:.0f} %." if accuracy else ".")
 
@@ -80,7 +81,13 @@ def _share(axes: Axes, rows: Sequence[Row]) -> None:
 def _latency(axes: Axes, rows: Sequence[Row], bound_ms: float) -> None:
     for name, colour, dashes in (("p50", BLUE, "-"), ("p95", SKY, "--"), ("p99", ORANGE, "-.")):
         known = [row for row in rows if f"inference/{name}_ms" in row]
-        axes.plot([r["round"] for r in known], [r[f"inference/{name}_ms"] for r in known], color=colour, linestyle=dashes, label=name)
+        axes.plot(
+            [r["round"] for r in known],
+            [r[f"inference/{name}_ms"] for r in known],
+            color=colour,
+            linestyle=dashes,
+            label=name,
+        )
     axes.axhline(bound_ms, color=VERMILION, linewidth=1.2, label=f"bound {bound_ms:g} ms")
     axes.set_yscale("log")
     axes.set_ylabel("latency (ms)", fontsize=SMALL)
