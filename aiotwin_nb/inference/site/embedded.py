@@ -85,6 +85,7 @@ class Continuum:
         self._numbers: Counter[str] = Counter()
         self._change = Change()
         self._lost_with: dict[str, int] = {}
+        self._leaving: list[InstanceProcess] = []  # told to end, or about to be
         self._recent: defaultdict[str, list[float]] = defaultdict(list)
         self._placing = PlacementState(spec.rules(), spec.infrastructure, spec.rtt_ms, spec.groups)
 
@@ -113,7 +114,8 @@ class Continuum:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._tasks.difference_update(tasks)
-        await asyncio.gather(*(each.stop() for each in self.instances.values()), return_exceptions=True)
+        left = [*self.instances.values(), *self._leaving]
+        await asyncio.gather(*(each.stop() for each in left), return_exceptions=True)
         self.instances.clear()
         await asyncio.gather(*(proxy.close(0) for proxy, _ in self._proxies.values()), return_exceptions=True)
         self._proxies.clear()
@@ -271,6 +273,11 @@ class Continuum:
             await self._rewire()
         for proxy, _ in old:
             self.in_background(_closed(proxy))
+
+    async def settled(self) -> None:
+        """Wait until a change of the placement that is under way is done."""
+        if self._adapting is not None:
+            await asyncio.wait([self._adapting])
 
     # --- observation ------------------------------------------------------------------------------------------------
 
@@ -464,6 +471,7 @@ class Continuum:
                 await self._rewire()
                 await self._in_rotation()  # before others go
             going = [self.instances.pop(i) for i in surplus]
+            self._leaving += going
             await self._rewire()
         for result in results:
             if isinstance(result, AIoTwinError):
@@ -473,6 +481,7 @@ class Continuum:
         if going:
             await asyncio.sleep(HANDOVER_S)
             await asyncio.gather(*(each.stop() for each in going))
+            self._leaving = [each for each in self._leaving if each.alive]
         await self._drop_relays()
 
     async def _start_instance(self, node: str) -> None:

@@ -51,7 +51,7 @@ class Learner:
         self._errors, self._scores = ErrorCusum(spec.labels.size), ScoreDrift()
         self._state = RetrainState()
         self._right: defaultdict[str, Counter[str]] = defaultdict(Counter)  # {model: {labelled, right}}
-        self._run: api.Run | None = None
+        self._starting: asyncio.Future[api.Run] | None = None
         self._alarmed: set[str] = set()
         self.rules = Rules()
         self.status = ""
@@ -67,7 +67,7 @@ class Learner:
             self._site.problem("an answer has not the form of a prediction")
             return
         self._labels.predicted(identity, guess, time.monotonic(), model)
-        if self._scores.add([confidence]):
+        if not self.busy and self._scores.add([confidence]):
             self._alarm("kolmogorov_smirnov", f"the scores are others than at first (p = {self._scores.p_value:.2g})")
         if self._draw.random() < self._spec.share:
             later = partial(self._labelled, identity, label, model)
@@ -76,7 +76,7 @@ class Learner:
     def window(self) -> AccuracyWindow | None:
         """The accuracy window that is full now, if one is; what follows from it begins."""
         window = self._labels.window()
-        if window is not None and self._rule is not None:
+        if window is not None and self._rule is not None and not self.busy:  # else two models answer
             self._state, wanted = retrain_step(self._rule, self._state, window)
             if wanted is not None:
                 self._site.in_background(self._learn(wanted))
@@ -84,29 +84,43 @@ class Learner:
 
     async def close(self) -> None:
         """Stop a learning run that is under way, and wait for its end."""
-        if self._run is not None and self._run.status == "running":
-            with suppress(AIoTwinError):
-                await asyncio.to_thread(self._run.stop)
+        if self._starting is None:
+            return
+        (run,) = await asyncio.gather(self._starting, return_exceptions=True)
+        if isinstance(run, api.Run) and run.status == "running":
             with suppress(AIoTwinError, TimeoutError):
-                await asyncio.to_thread(self._run.wait, END_S)
+                await asyncio.to_thread(run.stop)
+                await asyncio.to_thread(run.wait, END_S)
 
     async def roll_out(self, checkpoint: str) -> RolloutEnded:
-        """Try a model as a canary; all instances have it afterwards, or none. `checkpoint`: a file or a run."""
+        """Try a model as a canary; all instances have it afterwards, or none. `checkpoint`: a file or a run.
+
+        A single instance gets company for that time.
+        """
         site = self._site
         if site.service.run is None:
             raise InvalidInput("the synthetic service has no model; give the site's service a run")
-        alive = [each for each in site.instances.values() if each.alive and each.wanted]
+        if self.busy:
+            raise InvalidInput("another model is being tried; wait for its end")
         self.busy = True
         try:
+            await site.settled()
+            replicas = site.replicas()
+            if sum(replicas.values()) == 1:
+                await site.place(dict.fromkeys(replicas, 2))
+            alive = [each for each in site.instances.values() if each.alive and each.wanted]
             targets = [Target(each.id, each.admin) for each in alive]
             ended = await roll_out(targets, checkpoint, self._observe, site.record, rules=self.rules)
+            site.record(RolledOut(checkpoint, ended.verdict == "kept", ended.reason))
+            if ended.verdict == "kept":
+                site.service = site.service.model_copy(update={"run": checkpoint})  # instances that come have it too
+                self._begin_again()
+            if sum(replicas.values()) == 1:
+                await site.place(replicas)
+            return ended
         finally:
+            self._labels.restart()
             self.busy = False
-        site.record(RolledOut(checkpoint, ended.verdict == "kept", ended.reason))
-        if ended.verdict == "kept":
-            site.service = site.service.model_copy(update={"run": checkpoint})  # instances that come have it too
-            self._begin_again()
-        return ended
 
     def _labelled(self, identity: str, label: int, model: str) -> None:
         right = self._labels.labelled(identity, label, time.monotonic())
@@ -114,7 +128,7 @@ class Learner:
             return
         self._right[model]["labelled"] += 1
         self._right[model]["right"] += right
-        if self._errors.add(not right):
+        if not self.busy and self._errors.add(not right):
             usual = self._errors.usual or 0.0
             self._alarm("cusum", f"the share of errors rose above {100 * usual:.0f} %, as it was at first at most")
 
@@ -126,7 +140,6 @@ class Learner:
 
     def _begin_again(self) -> None:
         """Another model answers: what is usual is not known."""
-        self._labels.restart()
         self._errors.restart()
         self._scores.restart()
         self._alarmed.clear()
@@ -141,10 +154,12 @@ class Learner:
         try:
             out = recorder.folder / "learning" / f"{wanted.window}" if recorder else None
             self.status = "learning"
-            self._run = await asyncio.to_thread(api.run, retrain.scenario, out=out, tracking="off")
-            name = str(self._run.path)
+            started = asyncio.to_thread(api.run, retrain.scenario, out=out, tracking="off")
+            self._starting = asyncio.ensure_future(started)
+            run = await asyncio.shield(self._starting)  # whoever closes waits for it
+            name = str(run.path)
             self._site.record(RetrainingStarted(wanted.reason, retrain.scenario, name))
-            while (status := await asyncio.to_thread(lambda run: run.status, self._run)) == "running":
+            while (status := await asyncio.to_thread(_status, run)) == "running":
                 await asyncio.sleep(POLL_S)
             if status != "finished":
                 raise RunFailed(f"the learning run ended {status}; see {name}")
@@ -154,7 +169,6 @@ class Learner:
             self._site.record(RetrainingFailed(name, str(error)))
             self._site.problem(str(error))
         finally:
-            self._run = None
             self.status = ""
             self._state = RetrainState(resting=self._rule.rest)
 
@@ -182,6 +196,10 @@ class Learner:
                 )
             )
         return found[0], found[1]
+
+
+def _status(run: api.Run) -> str:
+    return run.status
 
 
 def _minus(after: Counts, before: Counts) -> Counts:

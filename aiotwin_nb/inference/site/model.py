@@ -12,7 +12,8 @@ from aiotwin_nb.errors import InvalidInput, did_you_mean
 from aiotwin_nb.inference.balancing import policies
 from aiotwin_nb.inference.placement import Group, Rules, Terms
 from aiotwin_nb.inference.services import DEFAULT_MAX_LATENCY_MS
-from aiotwin_nb.scenario import shipped
+from aiotwin_nb.orchestration.rundir import RunDirectory
+from aiotwin_nb.scenario import load_scenario, shipped
 from aiotwin_nb.scenario.load import mistakes
 from aiotwin_nb.scenario.located import Located, read_yaml
 from aiotwin_nb.scenario.model import NodeId
@@ -94,7 +95,7 @@ class SiteSpec(_Section):
     name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]*$")]
     seed: int = Field(1, ge=0, lt=2**63)
     service: ServiceSpec = ServiceSpec()
-    policy: str = "round_robin"
+    policy: str = "qos_bandit"
     nodes: list[NodeSpec] = Field(min_length=1, max_length=64)
     registry: NodeId | None = Field(None, description="the node that images and models come from")
     clients: list[ClientSpec] = Field(default_factory=list)
@@ -163,12 +164,23 @@ def load_site(source: SiteSpec | str | Path) -> SiteSpec:
     Raises InvalidInput naming file, line, field, value and what is allowed.
     """
     if isinstance(source, SiteSpec):
-        return source
+        return _checked(source)
     path = _find(source)
     document = read_yaml(path)
     if not isinstance(document.value, dict):
         raise InvalidInput(f"{path}: is empty or not a mapping; a site starts like `name: my-site`")
-    return parse_site(document, path.parent)
+    return _checked(parse_site(document, path.parent))
+
+
+def _checked(site: SiteSpec) -> SiteSpec:
+    """A site whose run and scenario are there; raises InvalidInput."""
+    if site.service.run is not None and not Path(site.service.run).is_file():
+        RunDirectory.open(site.service.run)
+    if site.retrain is not None:
+        if site.service.run is None:
+            raise InvalidInput("retrain: the synthetic service learns nothing; give service.run, or leave retrain out")
+        load_scenario(site.retrain.scenario)
+    return site
 
 
 def parse_site(document: Located, folder: Path) -> SiteSpec:

@@ -37,6 +37,11 @@ def digits(shift):
     return draw_one
 
 
+def slowest(site, instance):
+    """The 95 % quantile of an instance's latency in the last window, ms; 0 without requests."""
+    return site.rows()[-1].get(f"inference/instance/{instance}/p95_ms", 0.0)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_drift_leads_to_a_new_model_and_a_bad_one_is_reverted(tmp_path):
@@ -49,6 +54,7 @@ def test_drift_leads_to_a_new_model_and_a_bad_one_is_reverted(tmp_path):
             "name": "loop",
             "service": {"name": "digits", "run": str(tmp_path / "first"), "max_latency_ms": 2000},
             "nodes": [{"id": "a", "rtt_ms": {"b": 2}}, {"id": "b"}],
+            "policy": "round_robin",
             "clients": [{"id": "cameras", "node": "a", "rate": 40}],
             "placement": {"a": 1, "b": 1},
             "window_s": 1,
@@ -69,6 +75,10 @@ def test_drift_leads_to_a_new_model_and_a_bad_one_is_reverted(tmp_path):
 
         site.wait_for(lambda: len(accuracies()) >= 3, 60)
         assert min(accuracies()) > 70
+        site.overload("b", 30)
+        site.wait_for(lambda: slowest(site, "b-1") > 250, 60)
+        site.restore("b")
+        site.wait_for(lambda: 0 < slowest(site, "b-1") < 250, 60)
         site.use_stream(digits(1))
         site.wait_for(lambda: accuracies()[-1] < 30, 60)
         site.wait_for(rolled_out, 240)

@@ -1,14 +1,20 @@
 """An embedded continuum: real processes and sockets, disturbed on purpose."""
 
+import sys
 import threading
+import time
+from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
-from site_support import children, site_spec
+from site_support import children, is_alive, site_spec
 
+import aiotwin_nb
 from aiotwin_nb.errors import InvalidInput, RunFailed
 from aiotwin_nb.inference.monitoring.events import Injected, Replaced
 from aiotwin_nb.inference.monitoring.recorder import read_record
 from aiotwin_nb.inference.site import Sample, Site, load_site, site_names
+from aiotwin_nb.scenario import lab_path
 
 
 @pytest.fixture(scope="module")
@@ -145,17 +151,59 @@ def test_a_site_heals_itself_and_leaves_nothing_behind(tmp_path):
 @pytest.mark.slow
 def test_a_service_that_cannot_start_is_told_and_nothing_is_left(tmp_path):
     before = children()
-    spec = site_spec(service={"run": str(tmp_path / "none")}, placement={"a": 1}, clients=[])
-    site = Site(spec).start()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "scenario.yaml").write_text(Path(lab_path("improvement")).read_text())
+    site = Site(site_spec(service={"run": str(tmp_path)}, placement={"a": 1}, clients=[])).start()
     try:
         assert "did not start" in site.problems[0]
-        assert "none" in site.problems[0]
+        assert "no checkpoint" in site.problems[0]
     finally:
         site.close()
     site.close()
     assert children() == before
     with pytest.raises(InvalidInput, match="does not run"):
         site.snapshot()
+
+
+def test_services_end_with_the_process_that_started_them(tmp_path):
+    """Also when it is killed and cannot say so."""
+    program = tmp_path / "starts.py"
+    program.write_text(
+        f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(aiotwin_nb.__file__).parents[1])]}\n"
+        "from site_support import children, site_spec\n"
+        "from aiotwin_nb.inference.site import Site\n"
+        "site = Site(site_spec()).start()\n"
+        "print(*children(), flush=True)\n"
+        "site.wait_windows(1000, 1000)\n"
+    )
+    with Popen([sys.executable, str(program)], stdout=PIPE, text=True) as parent:
+        services = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    assert len(services) == 2
+    until = time.monotonic() + 30
+    while any(is_alive(pid) for pid in services):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_good_policy_avoids_a_slow_link():
+    """With the link to one of two instances too slow, nearly all requests keep their bound after a while."""
+    with Site(site_spec(policy="qos_bandit")) as site:
+        site.wait_for(lambda: qos(site) is not None)
+        site.slow_link("a", "b", 600)
+        site.wait_for(lambda: min(r.get("inference/qos_share", 1) for r in site.rows()) < 1)
+        site.wait_for(lambda: len(site.rows()) > 8 and min(_last(site, "inference/qos_share", 4)) >= 0.9)
+
+
+def _last(site, name, count):
+    return [row.get(name, 0.0) for row in site.rows()[-count:]]
+
+
+def test_what_a_site_needs_must_be_there(tmp_path):
+    with pytest.raises(InvalidInput, match="none"):
+        Site(site_spec(service={"run": str(tmp_path / "none")}))
+    with pytest.raises(InvalidInput, match="synthetic service learns nothing"):
+        Site(site_spec(retrain={"below": 80, "scenario": "improvement"}))
 
 
 @pytest.mark.parametrize("name", site_names())
