@@ -2,7 +2,7 @@
 
 All on loopback: the proxy on one core, load generator and instances on another. Throughput beside nginx as a plain
 reverse proxy, both by wrk (left out with the reason where one of them is not installed). Parts: latency, throughput, bodies, idle, kill,
-link; all of them together, without --short, write results/proxy.md.
+link. Each writes its section of results/proxy.md (not with --short).
 Ends with 1 when a target is missed.
 """
 
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -34,6 +34,7 @@ SECONDS = 2 if SHORT else 4
 RATE = 300.0  # requests a second
 BOUND_MS = 300.0
 DELAY_S = 0.6  # of the slow link
+FAR_S = 0.05  # of the links to the other instances
 CORES = sorted(os.sched_getaffinity(0))
 PROXY_CORE, OTHER_CORE = CORES[0], CORES[-1]
 FIELDS = {"Host": "svc", "X-Client-Id": "bench"}
@@ -444,24 +445,29 @@ class Link:
 
 
 async def slow_link(policy: str | None, name: str, target: float | None) -> None:
-    """The link to one of three instances becomes slower than the bound; the others could serve everything in time."""
-    restored, shares = [], []
+    """The link to the nearest of three instances becomes slower than the bound; the others keep it."""
+    before, restored, shares = [], [], []
     for _ in range(ROUNDS):
         with instances(3) as ports:
-            async with Link(ports[0]) as link:
-                with proxy([link.port, *ports[1:]], policy) as running:
+            async with AsyncExitStack() as stack:
+                links = [await stack.enter_async_context(Link(port)) for port in ports]
+                links[1].delay = links[2].delay = FAR_S
+                with proxy([link.port for link in links], policy) as running:
                     async with session() as client:
                         done: list[tuple[float, float, bool]] = []
-                        asking = asyncio.create_task(load(client, running.url, 100, 11, done))
-                        await asyncio.sleep(3)
-                        link.delay, slow_from = DELAY_S, time.perf_counter()
+                        asking = asyncio.create_task(load(client, running.url, 100, 12, done))
+                        await asyncio.sleep(4)
+                        service: Any = await stats(client, running)
+                        before.append(100 * service["instances"]["i0"]["requests"] / service["requests"])
+                        links[0].delay, slow_from = DELAY_S, time.perf_counter()
                         await asking
         within = [(due, good and latency <= BOUND_MS) for due, latency, good in done if due >= slow_from]
         restored.append(seconds_until_kept(sorted(within), slow_from))
         late = [kept for due, kept in within if due >= slow_from + 5]
         shares.append(100 * sum(late) / len(late))
-    row(f"slow link, {name}: until ≥ 95 % of the possible", restored, "s", most=target)
-    row(f"slow link, {name}: share within the bound 5 s later", shares, "%", least=95 if target else None)
+    row(f"{name}: requests at the nearest before its link is slow", before, "%")
+    row(f"{name}: until ≥ 95 % of the possible", restored, "s", most=target)
+    row(f"{name}: share within the bound 5 s later", shares, "%", least=95 if target else None)
 
 
 async def slow_links() -> None:
@@ -482,23 +488,34 @@ def seconds_until_kept(within: list[tuple[float, bool]], start: float, share: fl
     return kept - start if kept - start < within[-1][0] - start - 1 else float("inf")
 
 
-def report() -> None:
-    """Write the table."""
-    load_now = os.getloadavg()[0]
-    head = [
-        "# The proxy",
-        "",
-        f"`aiotwin proxy` on one core of {len(CORES)} (shared with other work: load {load_before:.1f} before, "
-        f"{load_now:.1f} after), load and instances on another; loopback; median and spread of {ROUNDS}.",
-        "The possible share at the slow link is 100 %: two other instances answer within a few ms.",
-        "",
-        "| | median | min–max | target | |",
-        "|---|---:|---:|---:|---|",
-    ]
-    text = "\n".join([*head, *rows, "", *notes]).rstrip() + "\n"
-    (HERE / "results" / "proxy.md").write_text(text)
+RESULT = HERE / "results" / "proxy.md"
+TABLE = "| | median | min–max | target | |\n|---|---:|---:|---:|---|"
 
 
+def report(part: str, load_before: float) -> None:
+    """Write a part's section; those of other parts stay as they are."""
+    parts = dict.fromkeys(TITLES, "")
+    for section in RESULT.read_text().split("\n## ")[1:] if RESULT.exists() else []:
+        title, _, text = section.partition("\n")
+        parts |= {key: text.strip() for key, its in TITLES.items() if its == title}
+    loads = f"Load of the machine: {load_before:.1f} before, {os.getloadavg()[0]:.1f} after."
+    parts[part] = "\n\n".join([loads, *notes, *(["\n".join([TABLE, *rows])] if rows else [])])
+    head = (
+        f"# The proxy\n\n`aiotwin proxy` on one core of {len(CORES)}, which others use, too; load and instances on another; "
+        "loopback.\nMedian and spread."
+    )
+    sections = [f"## {TITLES[key]}\n\n{text}" for key, text in parts.items() if text]
+    RESULT.write_text("\n\n".join([head, *sections]) + "\n")
+
+
+TITLES = {
+    "latency": "Added latency",
+    "throughput": "Throughput, beside nginx as a plain reverse proxy",
+    "bodies": "Large bodies",
+    "idle": "Idle connections",
+    "kill": "A killed instance",
+    "link": "A slow link (the possible share is 100 %)",
+}
 PARTS: dict[str, Callable[[], Awaitable[None]]] = {
     "latency": added_latency,
     "throughput": throughput,
@@ -514,14 +531,18 @@ async def main() -> None:
     os.sched_setaffinity(0, {OTHER_CORE})
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    chosen = [part for part in PARTS if part in sys.argv[1:]] or list(PARTS)
+    chosen = [word for word in sys.argv[1:] if word != "--short"] or list(PARTS)
+    if unknown := [part for part in chosen if part not in PARTS]:
+        sys.exit(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     for part in chosen:
+        load_before = os.getloadavg()[0]
         await PARTS[part]()
-    if not SHORT and len(chosen) == len(PARTS):
-        report()
+        if not SHORT:
+            report(part, load_before)
+        rows.clear()
+        notes.clear()
 
 
 if __name__ == "__main__":
-    load_before = os.getloadavg()[0]
     asyncio.run(main())
     sys.exit(f"missed: {', '.join(missed)}" if missed else 0)
