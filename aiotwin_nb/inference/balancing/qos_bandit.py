@@ -132,7 +132,7 @@ class Beliefs(Blind):
     def failed(self, instance: str, now: float) -> None:
         """Count a late answer and begin a cool-down; requests that fail together count as one failure."""
         belief = self._arrived(instance)
-        belief.learn(LOG[0] + log(FAILED), belief.way.popleft()[1], now, self.tuning)
+        belief.learn(log(FAILED), belief.way.popleft()[1], now, self.tuning)
         if now < belief.until:
             return
         tuning = self.tuning
