@@ -84,7 +84,7 @@ def _fields(section: Mapping[str, Any], sections: Mapping[str, Any]) -> str:
 def _default(field: Mapping[str, Any]) -> str:
     value = field.get("default")
     if isinstance(value, dict | list):
-        return "see there" if value else "none"
+        return "" if value else "none"
     return "none" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
