@@ -62,7 +62,7 @@ def copy_shipped(folder: Path, *, force: bool = False) -> Copies:
             copies.kept.append(name)
             continue
         if there != wanted:
-            target.parent.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
         noted[name] = wanted
     (folder / MANIFEST).write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -73,9 +73,9 @@ def _files() -> Iterator[tuple[str, Path]]:
     """Name in the folder and source of every shipped notebook and lab."""
     for source in sorted(shipped("notebooks").glob("*.ipynb")):
         yield source.name, source
-    for source in sorted(shipped("labs").iterdir()):
-        if source.suffix in (".yaml", ".csv", ".md"):
-            yield f"labs/{source.name}", source
+    for source in sorted(shipped("labs").rglob("*")):
+        if source.suffix in (".yaml", ".csv", ".md", ".png"):
+            yield f"labs/{source.relative_to(shipped('labs')).as_posix()}", source
 
 
 def _noted(folder: Path) -> dict[str, str]:
