@@ -72,19 +72,23 @@ def scenario_page(schema: Mapping[str, Any]) -> str:
 
 
 def _fields(section: Mapping[str, Any], sections: Mapping[str, Any]) -> str:
-    rows = ["| field | type | default | meaning |", "|---|---|---|---|"]
+    """The table; without its last column where no field says what it means."""
     required = section.get("required", ())
-    for name, field in section["properties"].items():
-        default = "*required*" if name in required else _default(field)
-        meaning = field.get("description", "").replace("|", "\\|")
-        rows.append(f"| `{name}` | {_type(field, sections)} | {default} | {meaning} |")
-    return "\n".join(rows) + "\n"
+    rows = [
+        [f"`{name}`", _type(field, sections), "*required*" if name in required else _default(field),
+         field.get("description", "").replace("|", "\\|")]
+        for name, field in section["properties"].items()
+    ]  # fmt: skip
+    columns = 4 if any(row[3] for row in rows) else 3
+    head = ["field", "type", "default", "meaning"][:columns]
+    lines = [head, ["---"] * columns, *(row[:columns] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def _default(field: Mapping[str, Any]) -> str:
     value = field.get("default")
     if isinstance(value, dict | list):
-        return "see there" if value else "none"
+        return "" if value else "none"
     return "none" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

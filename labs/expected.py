@@ -1,8 +1,8 @@
 """Run every lab over ten seeds, keep the numbers in expected.json, and write tables and pictures into the guides.
 
 Usage: python labs/expected.py [LAB …] [--tables]; --tables runs nothing and writes the tables again. Without
-AIOTWIN_DATA the labs on Fashion-MNIST are skipped, and keep the numbers they had. Runs are on the fast runtime `stacked`
-(accuracies within 0.5 points of `embedded`); costs, rounds and configurations are the same on both.
+AIOTWIN_DATA the labs on Fashion-MNIST are skipped, and keep the numbers they had. Runs are on the fast runtime
+`stacked` (accuracies within 0.5 points of `embedded`); costs, rounds and configurations are the same on both.
 """
 
 from __future__ import annotations
