@@ -67,5 +67,4 @@ def library_lacks() -> list[str]:
 
 def remember(connection: Connection, records: Records) -> None:
     """Use this cluster from now on when none is named."""
-    context = connection.context
-    records.attach(Attached(str(context.kubeconfig.absolute()), context.name, connection.namespace))
+    records.attach(Attached(**connection.place))

@@ -41,6 +41,12 @@ class Connection:
         self.namespace = namespace
         self._sleep = sleep
 
+    @property
+    def place(self) -> dict[str, str]:
+        """Kubeconfig file, context and namespace: enough to connect again, without any secret."""
+        path = str(self.context.kubeconfig.absolute())
+        return {"kubeconfig": path, "context": self.context.name, "namespace": self.namespace}
+
     def request(
         self,
         method: str,

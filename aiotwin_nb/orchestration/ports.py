@@ -118,7 +118,8 @@ class NodeSource(Protocol):
 class ClusterStatus:
     """State of a cluster for people: reachable or not, its nodes, and what is missing with how to get it.
 
-    `missing`: without it no run works; `notes`: good to know. Commands in them stand between backquotes.
+    `missing`: without it no run works; `notes`: good to know. Commands in them stand between backquotes. `place`: the
+    kubeconfig file, context and namespace by which runs find it again; no secrets.
     """
 
     name: str
@@ -127,6 +128,7 @@ class ClusterStatus:
     nodes: tuple[Mapping[str, Any], ...] = ()
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    place: Mapping[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable

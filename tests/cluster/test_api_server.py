@@ -373,7 +373,7 @@ def test_draining_deletes_our_pods_there_and_no_others(connection):
         spec = {"containers": [{"name": "c", "image": "none"}], "nodeName": "n1", "terminationGracePeriodSeconds": 0}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
         wait_until(lambda pod=pod: made(connection, pod), 20, 0.2)
-    assert Happenings(connection).remove("n1", drain=True).state == "Ready, cordoned"
+    assert Happenings(connection).remove("n1", "drain").state == "Ready, cordoned"
     assert [item["metadata"]["name"] for item in pods(connection)] == ["other"]
 
 
