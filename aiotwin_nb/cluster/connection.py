@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aiotwin_nb.cluster.backoff import BackOff
 from aiotwin_nb.cluster.kubeconfig import Context, choose_context
 from aiotwin_nb.errors import AIoTwinError, InvalidInput, MissingDependency
+from aiotwin_nb.orchestration.ports import ClusterPlace
 
 if TYPE_CHECKING:
     from kubernetes import client
@@ -42,10 +43,9 @@ class Connection:
         self._sleep = sleep
 
     @property
-    def place(self) -> dict[str, str]:
-        """Kubeconfig file, context and namespace: enough to connect again, without any secret."""
-        path = str(self.context.kubeconfig.absolute())
-        return {"kubeconfig": path, "context": self.context.name, "namespace": self.namespace}
+    def place(self) -> ClusterPlace:
+        """How to connect again."""
+        return ClusterPlace(str(self.context.kubeconfig.absolute()), self.context.name, self.namespace)
 
     def request(
         self,

@@ -115,11 +115,19 @@ class NodeSource(Protocol):
 
 
 @dataclass(frozen=True)
+class ClusterPlace:
+    """How a cluster is found again: a kubeconfig file (absolute path), a context of it, and a namespace; no secret."""
+
+    kubeconfig: str
+    context: str
+    namespace: str
+
+
+@dataclass(frozen=True)
 class ClusterStatus:
     """State of a cluster for people: reachable or not, its nodes, and what is missing with how to get it.
 
-    `missing`: without it no run works; `notes`: good to know. Commands in them stand between backquotes. `place`: the
-    kubeconfig file, context and namespace by which runs find it again; no secrets.
+    `missing`: without it no run works; `notes`: good to know. Commands in them stand between backquotes.
     """
 
     name: str
@@ -128,7 +136,7 @@ class ClusterStatus:
     nodes: tuple[Mapping[str, Any], ...] = ()
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    place: Mapping[str, str] = field(default_factory=dict)
+    place: ClusterPlace | None = None
 
 
 @runtime_checkable

@@ -72,7 +72,8 @@ class ClusterOptions:
         connection = self.connect()
         if self.reach == "service":
             return replace(self, namespace=connection.namespace)
-        return replace(self, **connection.place)
+        place = connection.place
+        return replace(self, kubeconfig=place.kubeconfig, context=place.context, namespace=place.namespace)
 
 
 def kubernetes_runtime(

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import ipywidgets as widgets
 
 from aiotwin_nb.cluster import find_kubeconfigs, open_connection, providers
-from aiotwin_nb.cluster.connection import DEFAULT_NAMESPACE
+from aiotwin_nb.cluster.connection import DEFAULT_NAMESPACE, Connection
 from aiotwin_nb.cluster.kubeconfig import Kubeconfig, read_kubeconfig
 from aiotwin_nb.cluster.live import LiveNodes
-from aiotwin_nb.cluster.records import Attached, Records
+from aiotwin_nb.cluster.records import Records
 from aiotwin_nb.continuum import Node, Role
 from aiotwin_nb.errors import AIoTwinError
-from aiotwin_nb.orchestration.ports import ClusterProvider, ClusterStatus
+from aiotwin_nb.orchestration.ports import ClusterPlace, ClusterProvider, ClusterStatus
 from aiotwin_nb.scenario import number
 from aiotwin_nb.widgets.latest import Latest
 from aiotwin_nb.widgets.painter import Painter
@@ -89,6 +89,7 @@ class ClusterPanel(Panel):
         self.status: ClusterStatus | None = None  # of the cluster, once its provider has told
         self.missing: tuple[str, ...] = ()
         self.trouble = ""
+        self._used: ClusterPlace | None = None
         self._live: LiveNodes | None = None
         self._made: dict[tuple[Any, ...], ClusterProvider] = {}
         self._shown: Any = None
@@ -136,7 +137,7 @@ class ClusterPanel(Panel):
         self._context.observe(lambda _: None if self._setting else self._context_chosen(), "value")
         for control in (self._namespace, self._creator):
             control.observe(self._chosen, "value")
-        self._kind.observe(lambda _: self._use(self.session.cluster), "value")
+        self._kind.observe(lambda _: self._use(self._used), "value")
         self._get.on_click(lambda _: self._ask("get"))
         self._look.on_click(lambda _: self._ask("look"))
         self._delete.on_click(lambda _: self._ask("delete"))
@@ -208,7 +209,7 @@ class ClusterPanel(Panel):
             named[known.context] = known.namespace
         self._namespace.value = named.get(context, "") or DEFAULT_NAMESPACE
 
-    def _attached_here(self) -> Attached | None:
+    def _attached_here(self) -> ClusterPlace | None:
         """The cluster that is attached to, where it is one of the chosen file."""
         file, attached = self._file.value, _attached()
         return attached if file is not None and attached is not None and _is_file_of(file, attached) else None
@@ -288,20 +289,19 @@ class ClusterPanel(Panel):
             self._made[key] = providers.get(errand.name)(**errand.options)
         return self._made[key]
 
-    def _use(self, place: Mapping[str, str] | None) -> None:
-        """Have runs start on a cluster, by its place; None: on this machine."""
-        if place is None:
-            self.session.cluster = None
-        elif place:
-            self.session.cluster = {**place, "infrastructure": str(self._kind.value)}
+    def _use(self, place: ClusterPlace | None) -> None:
+        """Have runs start on a cluster; None: on this machine."""
+        self._used = place
+        chosen = None if place is None else {**vars(place), "infrastructure": str(self._kind.value)}
+        self.session.set_trait("cluster", chosen)
 
     def _follow_nodes(self, status: ClusterStatus | None) -> None:
         """Watch the nodes of a cluster that answers, and those of the one before no longer."""
         before, self._live = self._live, None
         if before is not None:  # a server that hangs must not hold people up
             threading.Thread(target=before.close, name="aiotwin-cluster-end", daemon=True).start()
-        if status is not None and status.reachable and status.place:
-            self._live = LiveNodes(open_connection(**status.place), self._nodes_changed).start()
+        if status is not None and status.reachable and status.place is not None:
+            self._live = LiveNodes(_connect(status.place), self._nodes_changed).start()
 
     def _nodes_changed(self) -> None:
         self._tables.touch()
@@ -395,7 +395,7 @@ def _offer(dropdown: widgets.Dropdown, options: Sequence[tuple[str, Any]], wante
     dropdown.value = wanted if wanted in values else values[0] if values else None
 
 
-def _attached() -> Attached | None:
+def _attached() -> ClusterPlace | None:
     """The cluster that is attached to."""
     try:
         return Records().attached
@@ -412,14 +412,18 @@ def _files() -> list[Kubeconfig]:
     return [read_kubeconfig(Path(attached.kubeconfig)), *others]
 
 
-def _is_file_of(file: Kubeconfig, attached: Attached) -> bool:
+def _is_file_of(file: Kubeconfig, attached: ClusterPlace) -> bool:
     return str(file.path.absolute()) == attached.kubeconfig
+
+
+def _connect(place: ClusterPlace) -> Connection:
+    return open_connection(place.kubeconfig, place.context, place.namespace)
 
 
 def _is_attached(status: ClusterStatus) -> bool:
     """Whether it is the cluster that is attached to already."""
     attached = _attached()
-    return attached is not None and dict(status.place) == vars(attached)
+    return attached is not None and status.place == attached
 
 
 def _node_row(node: Node, state: str) -> tuple[str, ...]:

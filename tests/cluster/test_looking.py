@@ -13,10 +13,11 @@ from aiotwin_nb.cluster.backoff import BackOff
 from aiotwin_nb.cluster.kubeconfig import choose_context
 from aiotwin_nb.cluster.manifests import Images
 from aiotwin_nb.cluster.permissions import NEEDS
-from aiotwin_nb.cluster.records import Attached, Records
+from aiotwin_nb.cluster.records import Records
 from aiotwin_nb.cluster.survey import image_notes, node_lacks, permission_lacks, version_lacks
 from aiotwin_nb.cluster.usage import UNKNOWN, Usage, quantity, usage
 from aiotwin_nb.errors import AIoTwinError, InvalidInput
+from aiotwin_nb.orchestration.ports import ClusterPlace
 
 
 def kubeconfig(path, *names, current=None, server="https://127.0.0.1:1", token="top-secret"):
@@ -73,7 +74,7 @@ def test_contexts_are_chosen_by_name_or_are_the_current_one(tmp_path):
 
 def test_the_attached_cluster_is_used_unless_one_is_named(tmp_path, state):
     mine, other = kubeconfig(tmp_path / "mine", "m"), kubeconfig(tmp_path / "other", "o")
-    Records().attach(Attached(str(mine), "m", "group-1"))
+    Records().attach(ClusterPlace(str(mine), "m", "group-1"))
     connection = open_connection()
     assert (connection.context.name, connection.namespace) == ("m", "group-1")
     assert open_connection(namespace="group-2").namespace == "group-2"

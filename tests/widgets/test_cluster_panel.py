@@ -147,7 +147,7 @@ def test_the_provider_is_told_file_and_context(panel, provider, tmp_path):
     provider("attach", lambda **options: made.append(options) or StandIn(**options))
     panel.choose("attach")
     panel._context.value = "lab"
-    until(lambda: len(made) == 2)
+    until(lambda: made and made[-1]["context"] == "lab")
     assert made[-1] == {"kubeconfig": tmp_path / "config", "context": "lab", "namespace": "aiotwin"}
 
 
