@@ -195,8 +195,7 @@ def _clean_arguments(parser: argparse.ArgumentParser) -> None:
 def _clean(options: argparse.Namespace) -> int:
     from aiotwin_nb.cluster.cleaning import clean
 
-    connection = _open(options)
-    run_id = _run_id(options.run)
+    run_id, connection = _run_id(options.run), _connection_of_run(options)
     found = clean(connection, run_id)
     count = sum(map(len, found.values()))
     if options.json:
@@ -207,11 +206,23 @@ def _clean(options: argparse.Namespace) -> int:
     return 0
 
 
+def _connection_of_run(options: argparse.Namespace) -> Connection:
+    """To the cluster that is named, else to the one that the run was on, else to the one that is attached to."""
+    from aiotwin_nb import api
+
+    noted = api.cluster_of(options.run) if _is_there(options.run) else None
+    return _open(options) if noted is None or any(_choice(options).values()) else noted.connect()
+
+
+def _is_there(reference: str) -> bool:
+    return any((path / "scenario.yaml").is_file() for path in (Path(reference), Path("runs") / reference))
+
+
 def _run_id(reference: str) -> str:
     """The id of a run, whose directory may be lost; refused while its process lives."""
     from aiotwin_nb.orchestration.rundir import RunDirectory
 
-    if not any((path / "scenario.yaml").is_file() for path in (Path(reference), Path("runs") / reference)):
+    if not _is_there(reference):
         return Path(reference).name
     directory = RunDirectory.open(reference)
     if directory.is_owned():

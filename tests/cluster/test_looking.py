@@ -4,8 +4,7 @@ import json
 import sys
 
 import pytest
-import yaml
-from cluster_support import node_item
+from cluster_support import kubeconfig, node_item
 
 from aiotwin_nb.cli import main
 from aiotwin_nb.cluster import find_kubeconfigs, open_connection
@@ -18,20 +17,6 @@ from aiotwin_nb.cluster.survey import image_notes, node_lacks, permission_lacks,
 from aiotwin_nb.cluster.usage import UNKNOWN, Usage, quantity, usage
 from aiotwin_nb.errors import AIoTwinError, InvalidInput
 from aiotwin_nb.orchestration.ports import ClusterPlace
-
-
-def kubeconfig(path, *names, current=None, server="https://127.0.0.1:1", token="top-secret"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    document = {
-        "current-context": current if current is not None else names[0],
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "contexts": [
-            {"name": name, "context": {"cluster": "c", "user": "u", "namespace": f"of-{name}"}} for name in names
-        ],
-        "users": [{"name": "u", "user": {"token": token}}],
-    }
-    path.write_text(yaml.safe_dump(document))
-    return path
 
 
 def test_files_are_found_where_kubectl_and_k3s_keep_them(tmp_path):
