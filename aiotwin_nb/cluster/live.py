@@ -63,11 +63,11 @@ class LiveNodes:
         self._tell()
 
     def _look(self) -> None:
-        ticks = 0
+        ticks, was_troubled = 0, False
         while not self._ended.wait(TICK):
-            ticks += 1
-            troubled = bool(self.problem)
+            ticks, troubled = ticks + 1, bool(self.problem)
             if not troubled and ticks * TICK >= USAGE_SECONDS:
                 ticks, self._used = 0, usage(self._connection, list(self._nodes))
-            if troubled or not ticks:
+            if troubled or was_troubled or not ticks:
                 self._tell()
+            was_troubled = troubled

@@ -47,8 +47,7 @@ def panel(session, connection, api_server, state, monkeypatch):
 def test_a_cluster_is_chosen_watched_and_given_up(panel, session, connection, api_server):
     write_node(connection, "n4", labels_of(HANDS_ON.nodes["n4"]))
     panel.choose("attach")
-    wait_until(lambda: panel.status is not None)
-    assert "the namespace aiotwin" in text(panel._note), "the usual namespace is not there: what makes it is told"
+    wait_until(lambda: "the namespace aiotwin" in text(panel._note))  # the usual one: what makes it is told
     assert session.cluster is None, "looking is not choosing"
     panel._namespace.value = connection.namespace
     wait_until(lambda: panel.status is not None)
