@@ -7,6 +7,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "kubernetes"
 TESTBED = SHARED / "testbed"
 HOME = Path(os.environ.get("TESTBED_HOME", "/var/tmp/kube-testbed"))
@@ -29,6 +31,13 @@ def lacking():
     if os.geteuid() != 0:
         return "the test bed needs root (network namespaces, cgroups)"
     return "" if (HOME / "built").exists() else f"the test bed is not built yet: {TESTBED} build"
+
+
+def unavailable(reason):
+    """Skip, or fail where somebody relies on these tests."""
+    if os.environ.get("AIOTWIN_REQUIRE_K3S"):
+        pytest.fail(reason)
+    pytest.skip(reason=reason)
 
 
 @contextmanager

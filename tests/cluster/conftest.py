@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster_support import delete_nodes, wait_until
-from testbed_support import ADMISSION, HOME, run_testbed, turn
+from testbed_support import ADMISSION, HOME, run_testbed, turn, unavailable
 
 POLICIES = Path(__file__).resolve().parents[1] / "k3s" / "restricted-psp.yaml"
 
@@ -23,7 +23,7 @@ def api_server():
         return
     with turn() as reason:
         if reason:
-            pytest.skip(reason=reason)
+            unavailable(reason)
         run_testbed("api-up", **ADMISSION)
         yield HOME / "run" / "pki" / "admin.kubeconfig"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from k3s_support import ARCHIVES, SPARE, Bed
-from testbed_support import ADMISSION, HOME, SHARED, TESTBED, run_testbed, turn
+from testbed_support import ADMISSION, HOME, SHARED, TESTBED, run_testbed, turn, unavailable
 
 FOLDER = Path(__file__).parent
 
@@ -73,5 +73,5 @@ def bed():
     """Two real nodes, and a third that is cordoned; pods are admitted under a restricted policy only."""
     with cluster() as (found, reason):
         if found is None:
-            pytest.skip(reason=reason)
+            unavailable(reason)
         yield found
