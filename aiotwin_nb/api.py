@@ -292,9 +292,14 @@ class Run:
         return ready and self._directory.owner().get("pid") == pid
 
     @property
+    def is_alive(self) -> bool:
+        """Whether a process is at work on it."""
+        return self._directory.is_owned()
+
+    @property
     def status(self) -> str:
         """running, finished, stopped, failed, or interrupted (its process died; it can be resumed)."""
-        alive = self._directory.is_owned()
+        alive = self.is_alive
         recorded = self.state().status
         return "interrupted" if recorded == "running" and not alive else recorded
 

@@ -442,8 +442,8 @@ def test_the_orchestrator_in_the_cluster_is_accepted(api_server, connection, tmp
     overlay = tmp_path / "k3s" / "overlays" / "k3s" / "kustomization.yaml"
     overlay.write_text(overlay.read_text().replace("# components:", "components:"))
     built = list(yaml.safe_load_all(kubectl(api_server, "kustomize", str(overlay.parent))))
-    ours = [i for i in built if i["kind"] in ("Deployment", "PersistentVolumeClaim", "ConfigMap")]
-    assert len(ours) == 3
+    ours = [i for i in built if i["kind"] in ("Deployment", "PersistentVolumeClaim", "ConfigMap", "Service")]
+    assert len(ours) == 4
     for item in ours:
         item["metadata"]["namespace"] = connection.namespace
     kubectl(api_server, "apply", "--dry-run=server", "-f", "-", text=yaml.safe_dump_all(ours))
