@@ -114,7 +114,7 @@ def run(
     tracking: str | None = None,
     workers: int = 0,
     runtime: str = "embedded",
-    cluster: Mapping[str, str] | None = None,
+    cluster: Mapping[str, str | None] | None = None,
     **overrides: Any,
 ) -> Run:
     """Start a run in a process of its own and return when it has begun, after some seconds; `.wait()` for its end.
@@ -130,7 +130,8 @@ def run(
     if tracking:
         arguments += ["--tracking", tracking]
     for option, value in (cluster or {}).items():
-        arguments += [f"--{option.replace('_', '-')}", str(value)]
+        if value is not None:
+            arguments += [f"--{option.replace('_', '-')}", str(value)]
     return _start(directory, arguments, scenario_yaml(scenario))
 
 
@@ -169,7 +170,7 @@ def compare_run(reference: str | Path, *, runtime: str | None = None) -> dict[st
 
     What people injected into the run is part of it. {"run", "runtime", "reproduced", "branches"}; `reproduced`: whether
     running it again gave the accuracies on record (always so with the run's own runtime on its machine), None if the
-    branches ran on another runtime than the run.
+    branches ran on another runtime than the run. For a run on a cluster that is embedded, which gives the same.
     """
     directory = RunDirectory.open(reference)
     rules, events = directory.rules(), directory.events()
@@ -177,12 +178,14 @@ def compare_run(reference: str | Path, *, runtime: str | None = None) -> dict[st
     for event in events:
         if isinstance(event, CommandApplied) and event.change:
             changes[event.after_round] = changes.get(event.after_round, Change()).merged(event.change)
-    chosen = runtime or _runtime_of(directory)
+    own = _runtime_of(directory)
+    own = "embedded" if own == "kubernetes" else own  # what pods give, one process gives as well
+    chosen = runtime or own
     changed = replace(rules, changes=dict(sorted(changes.items())))
     again, branches = compare_with(changed, lambda: make_runtime(chosen, rules.scenario), NullTracker())
     pairs = zip(directory.state().history, again.history, strict=False)  # a run that was stopped has fewer rounds
     same = all(recorded.accuracy == repeated.accuracy for recorded, repeated in pairs)
-    reproduced = same if chosen == _runtime_of(directory) else None
+    reproduced = same if chosen == own else None
     return {"run": directory.run_id, "runtime": chosen, "reproduced": reproduced, "branches": branches}
 
 
@@ -289,9 +292,14 @@ class Run:
         return ready and self._directory.owner().get("pid") == pid
 
     @property
+    def is_alive(self) -> bool:
+        """Whether a process is at work on it."""
+        return self._directory.is_owned()
+
+    @property
     def status(self) -> str:
         """running, finished, stopped, failed, or interrupted (its process died; it can be resumed)."""
-        alive = self._directory.is_owned()
+        alive = self.is_alive
         recorded = self.state().status
         return "interrupted" if recorded == "running" and not alive else recorded
 
@@ -557,14 +565,17 @@ def _engine(runtime: str, scenario: Scenario, workers: int, directory: Path, on_
     return on_cluster.runtime(training_spec(scenario), scenario, directory)
 
 
+def cluster_of(run: str | Path) -> ClusterOptions | None:
+    """The cluster that a run is on; None for one on this machine."""
+    return _cluster_of(RunDirectory.open(run))
+
+
 def _cluster_of(directory: RunDirectory) -> ClusterOptions | None:
-    """The cluster that a run was started on, by its notes."""
-    noted = directory.notes().get("cluster")
-    if noted is None:
+    if _runtime_of(directory) != "kubernetes":
         return None
     from aiotwin_nb.runtime.kubernetes import ClusterOptions
 
-    return ClusterOptions(**noted)
+    return ClusterOptions(**directory.notes().get("cluster", {}))
 
 
 def make_runtime(name: str, scenario: Scenario, workers: int = 0) -> Runtime:

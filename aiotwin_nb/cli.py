@@ -149,14 +149,18 @@ def _cluster_arguments(group: Any) -> None:
     group.add_argument("--reach", choices=("port-forward", "service"), help="how the global aggregator is reached")
 
 
-def _cluster_options(options: argparse.Namespace) -> Any:
+def _given_for_cluster(options: argparse.Namespace) -> dict[str, Any]:
     """The options for a cluster that were given; none is allowed elsewhere."""
     names = ("kubeconfig", "context", "namespace", "infrastructure", "aggregator_image", "client_image", "reach")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if given and options.runtime != "kubernetes":
+        raise InvalidInput(f"--{next(iter(given)).replace('_', '-')}: only with --runtime kubernetes")
+    return given
+
+
+def _cluster_options(options: argparse.Namespace) -> Any:
+    given = _given_for_cluster(options)
     if options.runtime != "kubernetes":
-        if given:
-            flag = next(iter(given)).replace("_", "-")
-            raise InvalidInput(f"--{flag}: only with --runtime kubernetes")
         return None
     from aiotwin_nb.runtime.kubernetes import ClusterOptions
 
@@ -738,6 +742,47 @@ def _lab(options: argparse.Namespace) -> int:
     return serve.open_lab(folder, options.extra)
 
 
+# orchestrator.
+
+
+def _orchestrator_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "scenario",
+        metavar="SCENARIO",
+        nargs="?",
+        default="hands-on",
+        help="what requests build upon: a scenario file or a lab (default: hands-on)",
+    )
+    parser.add_argument(
+        "--listen",
+        default="127.0.0.1:8081",
+        metavar="HOST:PORT",
+        help="default: 127.0.0.1:8081; beyond this machine, set AIOTWIN_ORCHESTRATOR_TOKEN to what callers must bear",
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are; default: runs")
+    parser.add_argument("--at-once", type=int, default=4, metavar="N", help="how many may run at a time (default 4)")
+    parser.add_argument(
+        "--tracking", choices=("auto", "offline", "online", "off"), help="W&B; default: AIOTWIN_TRACKING, else auto"
+    )
+    parser.add_argument("--runtime", default="embedded", help="where runs take place; as for aiotwin run")
+    _cluster_arguments(parser.add_argument_group("on a cluster (--runtime kubernetes)"))
+
+
+def _orchestrator(options: argparse.Namespace) -> int:
+    from aiotwin_nb import api
+    from aiotwin_nb.rest.runs import Runs
+    from aiotwin_nb.rest.serving import address_of, serve
+
+    if options.runtime not in api.RUNTIMES:
+        api.make_runtime(options.runtime, load_scenario("hands-on"))  # refuses it, saying which there are
+    if options.at_once < 1:
+        raise InvalidInput(f"--at-once {options.at_once}: must be 1 or more")
+    runs = Runs(options.runs, options.runtime, _given_for_cluster(options), options.tracking, options.at_once)
+    token = os.environ.get("AIOTWIN_ORCHESTRATOR_TOKEN", "")
+    serve(runs, load_scenario(options.scenario), *address_of(options.listen), token)
+    return 0
+
+
 def _schema(options: argparse.Namespace) -> int:
     _print_json(scenario_schema())
     return 0
@@ -779,6 +824,7 @@ VERBS = {
         cli_simulate.run,
         "balancing policies side by side on a simulated continuum",
     ),
+    "orchestrator": (_orchestrator_arguments, _orchestrator, "start, stop and watch runs over HTTP, as a service"),
     "notebook": (_notebook_arguments, _notebook, "execute a notebook headless, with parameters"),
     "lab": (_lab_arguments, _lab, "copy the notebooks into a folder and open JupyterLab there"),
     "check": (cli_course.check_arguments, cli_course.check, "run the checks of a chapter of the course: what is left?"),

@@ -184,6 +184,62 @@ def _pair(text: str) -> tuple[str, str]:
     return node, cluster_node
 
 
+# measure.
+
+
+def _measure_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mb", type=float, default=16.0, metavar="K", help="MB sent over each link (default 16)")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="how often; the median counts (default 3)")
+    parser.add_argument(
+        "--second",
+        type=float,
+        default=1000.0,
+        metavar="COST",
+        help="cost per MB = COST / (MB per second); default 1000",
+    )
+    parser.add_argument("--image", metavar="NAME", help="any image with python3; default: the aggregators'")
+    parser.add_argument("--dry-run", action="store_true", help="only say what was measured, write nothing")
+    _look_arguments(parser)
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from aiotwin_nb.cluster.labelling import apply_labels
+    from aiotwin_nb.cluster.manifests import Images
+    from aiotwin_nb.cluster.measuring import measure, participants, plan_measured
+    from aiotwin_nb.continuum import exact
+
+    for name, least, most in (("mb", 0.001, 10_000), ("repeats", 1, 1000), ("second", 1e-9, 1e12)):
+        if not least <= getattr(options, name) <= most:
+            raise InvalidInput(f"--{name} {getattr(options, name)}: must be {least:g} to {most:g}")
+    connection = _open(options)
+    with connection.asking("listing the nodes"):
+        items = connection.request("GET", "/api/v1/nodes")["items"]
+    cluster = {item["metadata"]["name"]: item for item in items}
+    nodes, places = participants(cluster)
+    links = measure(
+        connection,
+        nodes,
+        places,
+        image=options.image or Images.aggregator,
+        megabytes=options.mb,
+        repeats=options.repeats,
+        second=exact(options.second),
+        tell=_tell,
+    )
+    if not options.dry_run:
+        how = f"{options.repeats} times {options.mb:g} MB, cost per MB = {options.second:g} / (MB per second)"
+        for change in plan_measured(cluster, nodes, places, links, how):
+            apply_labels(connection, change)
+    if options.json:
+        told = [{"node": each.node, "peer": each.peer, "rate": each.rate, "cost": float(each.cost)} for each in links]
+        _print_json({"links": told, "dry_run": options.dry_run})
+        return 0
+    for each in links:
+        print(f"{each.node} to {each.peer}: {each.rate:g} MB/s, {each.cost} per MB")
+    print(f"{len(links)} links {'measured, nothing written' if options.dry_run else 'written to the nodes'}")
+    return 0
+
+
 # clean.
 
 
@@ -195,8 +251,7 @@ def _clean_arguments(parser: argparse.ArgumentParser) -> None:
 def _clean(options: argparse.Namespace) -> int:
     from aiotwin_nb.cluster.cleaning import clean
 
-    connection = _open(options)
-    run_id = _run_id(options.run)
+    run_id, connection = _run_id(options.run), _connection_of_run(options)
     found = clean(connection, run_id)
     count = sum(map(len, found.values()))
     if options.json:
@@ -207,11 +262,23 @@ def _clean(options: argparse.Namespace) -> int:
     return 0
 
 
+def _connection_of_run(options: argparse.Namespace) -> Connection:
+    """To the cluster that is named, else to the one that the run was on, else to the one that is attached to."""
+    from aiotwin_nb import api
+
+    noted = api.cluster_of(options.run) if _is_there(options.run) else None
+    return _open(options) if noted is None or any(_choice(options).values()) else noted.connect()
+
+
+def _is_there(reference: str) -> bool:
+    return any((path / "scenario.yaml").is_file() for path in (Path(reference), Path("runs") / reference))
+
+
 def _run_id(reference: str) -> str:
     """The id of a run, whose directory may be lost; refused while its process lives."""
     from aiotwin_nb.orchestration.rundir import RunDirectory
 
-    if not any((path / "scenario.yaml").is_file() for path in (Path(reference), Path("runs") / reference)):
+    if not _is_there(reference):
         return Path(reference).name
     directory = RunDirectory.open(reference)
     if directory.is_owned():
@@ -338,6 +405,7 @@ VERBS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argp
     "create": (_create_arguments, _create, "create a K3s cluster, with k3d in Docker or on hosts by the K3s installer"),
     "label": (_label_arguments, _label, "write a scenario's roles, links and data to the cluster's nodes, as labels"),
     "groups": (_groups_arguments, _groups, "a namespace, limits and a kubeconfig file for each group of a workshop"),
+    "measure": (_measure_arguments, _measure, "measure what links cost, between pods, and write it to the nodes"),
     "status": (_look_arguments, _status, "how the cluster is"),
     "delete": (_provider_arguments, _delete, "delete the cluster that create created, and nothing else"),
     "clean": (

@@ -10,7 +10,7 @@ from typing import Any
 from aiotwin_nb.cluster.connection import Connection
 from aiotwin_nb.cluster.manifests import Images
 from aiotwin_nb.cluster.providers import providers
-from aiotwin_nb.cluster.records import Attached, Records, open_connection
+from aiotwin_nb.cluster.records import Records, open_connection
 from aiotwin_nb.cluster.survey import survey
 from aiotwin_nb.orchestration.ports import ClusterStatus
 
@@ -67,5 +67,4 @@ def library_lacks() -> list[str]:
 
 def remember(connection: Connection, records: Records) -> None:
     """Use this cluster from now on when none is named."""
-    context = connection.context
-    records.attach(Attached(str(context.kubeconfig.absolute()), context.name, connection.namespace))
+    records.attach(connection.place)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aiotwin_nb.cluster.backoff import BackOff
 from aiotwin_nb.cluster.kubeconfig import Context, choose_context
 from aiotwin_nb.errors import AIoTwinError, InvalidInput, MissingDependency
+from aiotwin_nb.orchestration.ports import ClusterPlace
 
 if TYPE_CHECKING:
     from kubernetes import client
@@ -40,6 +41,11 @@ class Connection:
         self.context = context
         self.namespace = namespace
         self._sleep = sleep
+
+    @property
+    def place(self) -> ClusterPlace:
+        """How to connect again."""
+        return ClusterPlace(str(self.context.kubeconfig.absolute()), self.context.name, self.namespace)
 
     def request(
         self,

@@ -8,17 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from aiotwin_nb.cluster.applying import delete
 from aiotwin_nb.cluster.connection import Connection
 from aiotwin_nb.cluster.labelling import MERGE_PATCH, apply_labels, plan_labels
+from aiotwin_nb.cluster.labels import ID
 from aiotwin_nb.cluster.manifests import NODE_LABEL, PART_OF, Names, dns_label
 from aiotwin_nb.cluster.source import ClusterNode
 from aiotwin_nb.cluster.watching import Object
 from aiotwin_nb.continuum import Node
-from aiotwin_nb.errors import InvalidInput, RunFailed
+from aiotwin_nb.errors import InvalidInput, RunFailed, did_you_mean
 
+Removal = Literal["cordon", "drain", "kill"]
 PATIENCE = 60.0  # seconds until a pod has to be gone
 _PAUSE = 0.1
 
@@ -30,6 +32,9 @@ class Happened:
     what: str
     state: str
     seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.what}. The cluster says after {self.seconds:.1f} s: {self.state}."
 
 
 class Happenings:
@@ -46,26 +51,34 @@ class Happenings:
         self._clock = clock
         self._sleep = sleep
 
-    def add(self, cluster_node: str, node: Node | None = None) -> Happened:
-        """Let a cluster node take part: give it a node's labels (or leave those it has), and uncordon it."""
+    def add(self, name: str, node: Node | None = None) -> Happened:
+        """Let a cluster node take part: give it a node's labels (or leave those it has), and uncordon it.
+
+        `name`: of the cluster node, or the id that it has in scenarios; here and in `remove`.
+        """
         began = self._clock()
-        item = self._node(cluster_node)
+        item = self._node(name)
+        cluster_node = item["metadata"]["name"]
         if node is not None:
             for change in plan_labels({cluster_node: item}, {cluster_node: node}):
                 apply_labels(self._connection, change)
         self._cordon(cluster_node, False)
         return self._read_back(f"{cluster_node} joins", cluster_node, began)
 
-    def remove(self, cluster_node: str, *, drain: bool = False) -> Happened:
-        """Take a cluster node out: cordon it, so that it counts as gone; with `drain` also delete our pods there."""
+    def remove(self, name: str, how: Removal = "cordon") -> Happened:
+        """Take a cluster node out: cordon it, so that it counts as gone.
+
+        `how`: drain to end our pods there in good order as well, kill to end them as a crash would.
+        """
         began = self._clock()
-        self._node(cluster_node)
+        cluster_node = self._node(name)["metadata"]["name"]
         self._cordon(cluster_node, True)
-        if drain:
-            pods = self._pods({"fieldSelector": f"spec.nodeName={cluster_node}", "labelSelector": f"{PART_OF}=aiotwin"})
+        if how != "cordon":
+            there = f"spec.nodeName={cluster_node}"
+            pods = self._pods({"fieldSelector": there, "labelSelector": f"{PART_OF}=aiotwin"})
             for pod in pods:
-                self._delete_pod(pod["metadata"]["name"], None)
-            self._wait_gone({pod["metadata"]["uid"] for pod in pods}, f"spec.nodeName={cluster_node}")
+                self._delete_pod(pod["metadata"]["name"], 0 if how == "kill" else None)
+            self._wait_gone({pod["metadata"]["uid"] for pod in pods}, there)
         return self._read_back(f"{cluster_node} leaves", cluster_node, began)
 
     def fail(self, run_id: str, node: str) -> Happened:
@@ -85,12 +98,22 @@ class Happenings:
         return Happened(f"{killed} was killed", state or "no other pod yet", self._clock() - began)
 
     def _read_back(self, what: str, cluster_node: str, began: float) -> Happened:
-        state = ClusterNode.of(self._node(cluster_node)).describe()
+        with self._connection.asking(f"reading the node {cluster_node}"):
+            item = self._connection.request("GET", f"/api/v1/nodes/{cluster_node}")
+        state = ClusterNode.of(item).describe()
         return Happened(what, state, self._clock() - began)
 
     def _node(self, name: str) -> Object:
-        with self._connection.asking(f"reading the node {name}"):
-            return self._connection.request("GET", f"/api/v1/nodes/{name}")
+        """The cluster node with an id in scenarios, else with a name."""
+        with self._connection.asking(f"looking for the node {name}"):
+            items = self._connection.request("GET", "/api/v1/nodes")["items"]
+        by_name = {item["metadata"]["name"]: item for item in items}
+        by_id = {item["metadata"].get("labels", {}).get(ID): item for item in items}
+        found = by_id.get(name) or by_name.get(name)
+        if found is None:
+            known = ", ".join(sorted(by_name)) or "none"
+            raise InvalidInput(f"the cluster has no node {name!r}; it has {known}.{did_you_mean(name, by_name)}")
+        return dict(found)
 
     def _cordon(self, name: str, cordoned: bool) -> None:
         body = {"spec": {"unschedulable": cordoned or None}}

@@ -6,6 +6,7 @@
     data/7: "40"                        40 samples of label 7    fl/partition-id, fl/num-partitions: a slot of the data
     aiotwin.io/node (annotation):       JSON with label_noise, energy, speed, rates, as in a scenario
     aiotwin.io/id (label):              the node's id in scenarios, by default its name
+    aiotwin.io/measured (annotation):   when and how links were measured, for people
 
 Labels are what `kubectl label node` writes; a node without fl/type takes no part.
 """
@@ -25,6 +26,7 @@ from aiotwin_nb.scenario.load import mistakes
 from aiotwin_nb.scenario.located import dotted
 
 ROLE, SLOT, SLOTS, ID, MORE = "fl/type", "fl/partition-id", "fl/num-partitions", "aiotwin.io/id", "aiotwin.io/node"
+MEASURED = "aiotwin.io/measured"
 LINK, DATA = "comm/", "data/"
 _IN_ANNOTATION = ("label_noise", "energy", "speed", "rates", "load")
 
@@ -70,7 +72,7 @@ def annotations_of(node: Node) -> dict[str, str]:
 
 def is_ours(label: str) -> bool:
     """Whether a label or annotation key is one of those that describe nodes."""
-    return label in (ROLE, SLOT, SLOTS, ID, MORE) or label.startswith((LINK, DATA))
+    return label in (ROLE, SLOT, SLOTS, ID, MORE, MEASURED) or label.startswith((LINK, DATA))
 
 
 def role_names() -> str:

@@ -9,24 +9,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from aiotwin_nb.cluster.connection import Connection
 from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.orchestration.files import write_atomic
+from aiotwin_nb.orchestration.ports import ClusterPlace
 
 FILE = "clusters.json"
-
-
-@dataclass(frozen=True)
-class Attached:
-    """The cluster that runs use when none is named."""
-
-    kubeconfig: str
-    context: str
-    namespace: str
 
 
 class Records:
@@ -36,12 +28,12 @@ class Records:
         self.folder = folder or state_folder()
 
     @property
-    def attached(self) -> Attached | None:
-        """The cluster that is attached to."""
+    def attached(self) -> ClusterPlace | None:
+        """The cluster that is attached to: runs use it when none is named."""
         found = self._read().get("attached")
-        return Attached(**found) if found else None
+        return ClusterPlace(**found) if found else None
 
-    def attach(self, attached: Attached | None) -> None:
+    def attach(self, attached: ClusterPlace | None) -> None:
         """Remember it, or forget it."""
         self._write({**self._read(), "attached": None if attached is None else asdict(attached)})
 

@@ -43,7 +43,7 @@ def survey(connection: Connection, images: Images | None = None) -> ClusterStatu
     ]
     notes = [*image_notes(nodes, images or Images()), *usage_notes(used), *nodes_of(nodes)[1].values()]
     rows = tuple(node_row(item, used.get(node, UNKNOWN)) for node, item in sorted(nodes.items()))
-    return ClusterStatus(name, True, str(version), rows, tuple(missing), tuple(notes))
+    return ClusterStatus(name, True, str(version), rows, tuple(missing), tuple(notes), connection.place)
 
 
 def node_row(item: Object, used: Usage) -> dict[str, Any]:

@@ -122,6 +122,7 @@ class ObjectWatch:
         try:
             if self._stop.is_set():  # closed while it was being opened
                 return
+            self._heard()  # it answers again, although nothing may have happened
             for line in _lines(self._response):
                 if self._stop.is_set():
                     return

@@ -115,6 +115,15 @@ class NodeSource(Protocol):
 
 
 @dataclass(frozen=True)
+class ClusterPlace:
+    """How a cluster is found again: a kubeconfig file (absolute path), a context of it, and a namespace; no secret."""
+
+    kubeconfig: str
+    context: str
+    namespace: str
+
+
+@dataclass(frozen=True)
 class ClusterStatus:
     """State of a cluster for people: reachable or not, its nodes, and what is missing with how to get it.
 
@@ -127,6 +136,7 @@ class ClusterStatus:
     nodes: tuple[Mapping[str, Any], ...] = ()
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    place: ClusterPlace | None = None
 
 
 @runtime_checkable

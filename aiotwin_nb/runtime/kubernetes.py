@@ -67,6 +67,14 @@ class ClusterOptions:
             return Connection.in_cluster(self.namespace or DEFAULT_NAMESPACE)
         return open_connection(self.kubeconfig, self.context, self.namespace)
 
+    def resolved(self) -> ClusterOptions:
+        """The same with the cluster named that `None` stands for now; nothing is asked of it."""
+        connection = self.connect()
+        if self.reach == "service":
+            return replace(self, namespace=connection.namespace)
+        place = connection.place
+        return replace(self, kubeconfig=place.kubeconfig, context=place.context, namespace=place.namespace)
+
 
 def kubernetes_runtime(
     spec: TrainingSpec,

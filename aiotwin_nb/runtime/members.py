@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
 
 class ClusterRun:
-    """What a run on a cluster needs: its nodes, its runtime, and news of both for its orchestrator."""
+    """What a run on a cluster needs: its nodes, its runtime, and news of both for its orchestrator.
+
+    `options`: with the cluster named, so that whoever goes on with the run finds the same one.
+    """
 
     def __init__(self, options: ClusterOptions) -> None:
-        self.options = options
+        self.options = options.resolved()
         self._source: KubernetesNodeSource | None = None
         self._runtime: KubernetesRuntime | None = None
         if options.infrastructure == "actual":
-            self._source = KubernetesNodeSource(options.connect()).start()
+            self._source = KubernetesNodeSource(self.options.connect()).start()
 
     def nodes_of_cluster(self, scenario: Scenario) -> Scenario:
         """The scenario with the nodes that there really are; the same where the infrastructure is simulated.

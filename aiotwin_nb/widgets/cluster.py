@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +13,14 @@ from typing import Any, Literal
 
 import ipywidgets as widgets
 
-from aiotwin_nb.cluster import find_kubeconfigs, providers
+from aiotwin_nb.cluster import find_kubeconfigs, open_connection, providers
+from aiotwin_nb.cluster.connection import DEFAULT_NAMESPACE, Connection
+from aiotwin_nb.cluster.kubeconfig import Kubeconfig, read_kubeconfig
+from aiotwin_nb.cluster.live import LiveNodes
+from aiotwin_nb.cluster.records import Records
 from aiotwin_nb.continuum import Node, Role
 from aiotwin_nb.errors import AIoTwinError
-from aiotwin_nb.orchestration.ports import ClusterProvider, ClusterStatus
+from aiotwin_nb.orchestration.ports import ClusterPlace, ClusterProvider, ClusterStatus
 from aiotwin_nb.scenario import number
 from aiotwin_nb.widgets.latest import Latest
 from aiotwin_nb.widgets.painter import Painter
@@ -42,7 +45,10 @@ TIPS = (
     "Use a cluster that exists, by its kubeconfig",
     "Make a K3s cluster on this machine",
 )
-K3D_INSTALLER = "https://raw.githubusercontent.com/k3d-io/k3d/main/install.sh"
+KINDS_OF_NODES = (
+    ("the scenario's, simulated: several on a node of the cluster", "simulated"),
+    ("the cluster's own, as their labels say", "actual"),
+)
 CREATORS = {"k3d": "K3s in Docker (k3d)", "k3s": "K3s on this machine"}
 ROLES = {Role.GLOBAL_AGGREGATOR: "global aggregator", Role.LOCAL_AGGREGATOR: "local aggregator", Role.CLIENT: "client"}
 COLUMNS = (
@@ -72,7 +78,8 @@ class Errand:
 class ClusterPanel(Panel):
     """Embedded, attach or create; and the table of the nodes.
 
-    Clusters come from providers (`aiotwin_nb.cluster_providers`); they are asked in a thread.
+    Clusters come from providers (`aiotwin_nb.cluster_providers`); they are asked in a thread. The one that is attached
+    to becomes the session's `cluster`: there runs start. Its nodes are watched.
     """
 
     title = "Cluster"
@@ -82,6 +89,8 @@ class ClusterPanel(Panel):
         self.status: ClusterStatus | None = None  # of the cluster, once its provider has told
         self.missing: tuple[str, ...] = ()
         self.trouble = ""
+        self._used: ClusterPlace | None = None
+        self._live: LiveNodes | None = None
         self._made: dict[tuple[Any, ...], ClusterProvider] = {}
         self._shown: Any = None
         self._setting = False
@@ -89,10 +98,19 @@ class ClusterPanel(Panel):
         self._way.add_class("aiotwin-ways")
         self._file = widgets.Dropdown(description="Kubeconfig", tooltip="Files that exist here", style=LABELS)
         self._context = widgets.Dropdown(description="Context", tooltip="A cluster and a user in it", style=LABELS)
+        self._namespace = widgets.Text(
+            description="Namespace",
+            tooltip="Where pods are made; it has to exist",
+            continuous_update=False,
+            style=LABELS,
+        )
         self._creator = widgets.Dropdown(
             options=[(words, name) for name, words in CREATORS.items()], description="With", style=LABELS
         )
-        for control in (self._file, self._context, self._creator):
+        self._kind = widgets.Dropdown(
+            options=KINDS_OF_NODES, description="Nodes", tooltip="Which nodes a run on the cluster has", style=LABELS
+        )
+        for control in (self._file, self._context, self._namespace, self._creator, self._kind):
             control.layout = widgets.Layout(**FULL)
         self._get = widgets.Button(description="Attach", icon="link", tooltip="Use this cluster")
         self._look = widgets.Button(description="Look again", icon="refresh", tooltip="Ask the cluster how it is")
@@ -105,7 +123,9 @@ class ClusterPanel(Panel):
             self._way,
             self._file,
             self._context,
+            self._namespace,
             self._creator,
+            self._kind,
             self._note,
             self._buttons,
             self._table,
@@ -114,8 +134,10 @@ class ClusterPanel(Panel):
         self._tables = Painter(self._draw_table, pause=CALM, name="aiotwin-nodes")
         self._way.observe(lambda _: self._choose(), "value")
         self._file.observe(lambda _: None if self._setting else self._file_chosen(), "value")
-        for control in (self._context, self._creator):
+        self._context.observe(lambda _: None if self._setting else self._context_chosen(), "value")
+        for control in (self._namespace, self._creator):
             control.observe(self._chosen, "value")
+        self._kind.observe(lambda _: self._use(self._used), "value")
         self._get.on_click(lambda _: self._ask("get"))
         self._look.on_click(lambda _: self._ask("look"))
         self._delete.on_click(lambda _: self._ask("delete"))
@@ -140,6 +162,8 @@ class ClusterPanel(Panel):
     def close(self) -> None:
         """End what asks in the background; clusters stay as they are."""
         self._errands.close()
+        if self._live is not None:
+            self._live.close()
         self._tables.close()
         super().close()
 
@@ -147,12 +171,14 @@ class ClusterPanel(Panel):
 
     def _choose(self) -> None:
         way = self.way
-        files = find_kubeconfigs() if way == "attach" else []
+        files = _files() if way == "attach" else []
         with self._quietly():
             _offer(self._file, [(_home(each.path), each) for each in files])
             self._offer_contexts()
-        self._file.layout.display = self._context.layout.display = None if files else "none"
+        for control in (self._file, self._context, self._namespace):
+            control.layout.display = None if files else "none"
         self._creator.layout.display = None if way == "create" else "none"
+        self._kind.layout.display = "none" if way == "embedded" else None
         self._get.description, self._get.icon = ("Attach", "link") if way == "attach" else ("Create", "plus")
         self._delete.layout.display = None if way == "create" else "none"
         self._ask("look")
@@ -163,10 +189,30 @@ class ClusterPanel(Panel):
             self._offer_contexts()
         self._ask("look")
 
+    def _context_chosen(self) -> None:
+        with self._quietly():
+            self._offer_namespace()
+        self._ask("look")
+
     def _offer_contexts(self) -> None:
-        chosen = self._file.value
-        _offer(self._context, [(name, name) for name in chosen.contexts] if chosen is not None else [])
+        file, known = self._file.value, self._attached_here()
+        names = file.contexts if file is not None else ()
+        _offer(self._context, [(name, name) for name in names], known and known.context)
         self._context.disabled = self._context.value is None
+        self._offer_namespace()
+
+    def _offer_namespace(self) -> None:
+        """The namespace of the attached cluster, else that of the context, else the usual one."""
+        file, known, context = self._file.value, self._attached_here(), self._context.value
+        named = {entry.name: entry.namespace for entry in file.entries} if file is not None else {}
+        if known is not None:
+            named[known.context] = known.namespace
+        self._namespace.value = named.get(context, "") or DEFAULT_NAMESPACE
+
+    def _attached_here(self) -> ClusterPlace | None:
+        """The cluster that is attached to, where it is one of the chosen file."""
+        file, attached = self._file.value, _attached()
+        return attached if file is not None and attached is not None and _is_file_of(file, attached) else None
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
@@ -183,17 +229,24 @@ class ClusterPanel(Panel):
 
     def _errand(self, do: Do) -> Errand | None:
         """What to ask which provider; None when there is nobody to ask."""
+        if self.way == "embedded":
+            return None
         if self.way == "create":
             return Errand(do, str(self._creator.value), {})
         file = self._file.value
-        if self.way == "embedded" or file is None or self._context.value is None:
-            return None
-        return Errand(do, "attach", {"kubeconfig": file.path, "context": self._context.value})
+        named = {
+            "kubeconfig": None if file is None else file.path,
+            "context": self._context.value,
+            "namespace": self._namespace.value.strip() or None if file is not None else None,
+        }
+        return Errand(do, "attach", {name: value for name, value in named.items() if value is not None})
 
     def _ask(self, do: Do) -> None:
         self.status, self.missing, self.trouble = None, (), ""
+        self._use(None)
+        self._follow_nodes(None)
         errand = self._errand(do)
-        if errand is None or errand.name not in providers.names():
+        if errand is None:
             self._draw_note()
             return
         self._note.value = remark({"look": "asking …", "get": "getting the cluster …", "delete": "deleting …"}[do])
@@ -217,6 +270,9 @@ class ClusterPanel(Panel):
         if self._errands.overtaken or errand.name != getattr(self._errand(errand.do), "name", None):
             return
         self.status, self.missing, self.trouble = status, missing, trouble
+        self._follow_nodes(status)
+        if status is not None and status.reachable and (errand.do == "get" or _is_attached(status)):
+            self._use(status.place)
         self._draw_note()
         self._draw_table()
 
@@ -233,6 +289,23 @@ class ClusterPanel(Panel):
             self._made[key] = providers.get(errand.name)(**errand.options)
         return self._made[key]
 
+    def _use(self, place: ClusterPlace | None) -> None:
+        """Have runs start on a cluster; None: on this machine."""
+        self._used = place
+        chosen = None if place is None else {**vars(place), "infrastructure": str(self._kind.value)}
+        self.session.set_trait("cluster", chosen)
+
+    def _follow_nodes(self, status: ClusterStatus | None) -> None:
+        """Watch the nodes of a cluster that answers, and those of the one before no longer."""
+        before, self._live = self._live, None
+        if before is not None:  # a server that hangs must not hold people up
+            threading.Thread(target=before.close, name="aiotwin-cluster-end", daemon=True).start()
+        if status is not None and status.reachable and status.place is not None:
+            self._live = LiveNodes(_connect(status.place), self._nodes_changed).start()
+
+    def _nodes_changed(self) -> None:
+        self._tables.touch()
+
     # What is shown.
 
     def _enable(self, enabled: bool) -> None:
@@ -240,56 +313,67 @@ class ClusterPanel(Panel):
             button.disabled = not enabled
 
     def _draw_note(self) -> None:
-        lacks = self._lacks()
         parts = [complaint(self.trouble)]
-        if lacks:
-            items = "".join(f"<li>{_with_code(each)}</li>" for each in lacks)
-            parts.append(f"<div class='aiotwin-complaint'>What is missing for this:<ul>{items}</ul></div>")
+        if lacks := self._lacks():
+            parts.append(f"<div class='aiotwin-complaint'>What is missing for this:{_items(lacks)}</div>")
         if self.way == "embedded":
             parts.append(remark(f"All nodes are simulated on this machine ({_machine()}); nothing else is needed."))
         elif self.status is not None:
-            kind = "good" if self.status.reachable else "bad"
-            word = "reachable" if self.status.reachable else "not reachable"
-            version = f" {escape(self.status.version)}" if self.status.version else ""
-            parts.append(f"<div>{chip(word, kind)} <b>{escape(self.status.name)}</b>{version}</div>")
+            parts.append(self._status_html(self.status))
         self._note.value = "".join(parts)
-        there = self._errand("look")
-        self._buttons.layout.display = "none" if there is None or there.name not in providers.names() else None
+        self._buttons.layout.display = "none" if self.way == "embedded" else None
         self._enable(True)
-        self._get.disabled = bool(lacks)
+        self._get.disabled = bool(self.missing)
+
+    def _status_html(self, status: ClusterStatus) -> str:
+        word, kind = ("reachable", "good") if status.reachable else ("not reachable", "bad")
+        version = f" {escape(status.version)}" if status.version else ""
+        used = f" {chip('runs start here', 'good')}" if self.session.cluster is not None else ""
+        notes = f"<div class='aiotwin-remark'>Good to know:{_items(status.notes)}</div>" if status.notes else ""
+        return f"<div>{chip(word, kind)} <b>{escape(status.name)}</b>{version}{used}</div>{notes}"
 
     def _lacks(self) -> list[str]:
-        """What this machine or this version lacks for the chosen way, each with the command that gets it."""
-        if self.way == "embedded":
-            return []
-        told = [*self.missing, *(self.status.missing if self.status else ())]
-        if self.way == "attach":
-            return [*_attach_lacks(self._file.options, self._file.value), *told]
-        return [*_create_lacks(str(self._creator.value)), *told]
+        """What this machine or the cluster lacks for the chosen way, each with the command that gets it."""
+        return [*self.missing, *(self.status.missing if self.status else ())]
 
     def _where(self) -> str:
         lines = [f"{self.way}: " + ("; ".join(self._lacks()) or self.trouble or "not asked yet")]
         if self.status is not None:
             lines = [f"{self.way}: {self.status.name}, {'reachable' if self.status.reachable else 'not reachable'}"]
-        return lines[0].replace("`", "")
+            lines += [f"missing: {each}" for each in self._lacks()]
+            lines += [f"note: {each}" for each in self.status.notes]
+        return "\n".join(lines).replace("`", "")
 
     def _draw_table(self) -> None:
         rows = self._plain_rows()
-        shown = (rows, self.session.selected)
+        news = self._news()
+        shown = (rows, news, self.session.selected)
         if shown == self._shown:
             return
         self._shown = shown
         words = "of the cluster" if self._of_cluster() else "of the run" if self.session.snapshot else "of the scenario"
         marked = [(_row_class(row, self.session.selected), [escape(cell) for cell in row]) for row in rows]
-        self._table.value = heading(f"{len(rows)} nodes", words) + table(COLUMNS, marked, "Nodes")
+        self._table.value = heading(f"{len(rows)} nodes", words) + news + table(COLUMNS, marked, "Nodes")
+
+    def _news(self) -> str:
+        """Whether the table of a cluster is up to date."""
+        live = self._live
+        if live is None:
+            return ""
+        if not live.problem:
+            return chip("watched", "good", "The cluster tells of every change of its nodes")
+        words = f"not up to date: nothing was heard for {live.stale_seconds:.0f} s ({live.problem})"
+        return f"<div role='status'>{chip('stale', 'bad')} {escape(words)}</div>"
 
     def _of_cluster(self) -> ClusterStatus | None:
         """The cluster whose nodes are shown; None while those of the scenario or the run are."""
         return None if self.way == "embedded" else self.status
 
     def _plain_rows(self) -> list[tuple[str, ...]]:
-        status = self._of_cluster()
-        return list(self._scenario_rows()) if status is None else [_cluster_row(node) for node in status.nodes]
+        status, live = self._of_cluster(), self._live
+        if status is None:
+            return list(self._scenario_rows())
+        return [_cluster_row(node) for node in (live and live.rows) or status.nodes]
 
     def _scenario_rows(self) -> Iterable[tuple[str, ...]]:
         snapshot = self.session.snapshot
@@ -304,10 +388,42 @@ class ClusterPanel(Panel):
             yield _node_row(node, "left")
 
 
-def _offer(dropdown: widgets.Dropdown, options: Sequence[tuple[str, Any]]) -> None:
-    """Set the options of a dropdown and choose the first."""
+def _offer(dropdown: widgets.Dropdown, options: Sequence[tuple[str, Any]], wanted: Any = None) -> None:
+    """Set the options of a dropdown and choose the one that is wanted, else the first."""
     dropdown.options = options
-    dropdown.value = options[0][1] if options else None
+    values = [value for _, value in options]
+    dropdown.value = wanted if wanted in values else values[0] if values else None
+
+
+def _attached() -> ClusterPlace | None:
+    """The cluster that is attached to."""
+    try:
+        return Records().attached
+    except AIoTwinError:  # a damaged record is told by whoever is asked for it
+        return None
+
+
+def _files() -> list[Kubeconfig]:
+    """The kubeconfig files that exist, that of the attached cluster first."""
+    found, attached = find_kubeconfigs(), _attached()
+    if attached is None or not Path(attached.kubeconfig).is_file():
+        return found
+    others = [file for file in found if not _is_file_of(file, attached)]
+    return [read_kubeconfig(Path(attached.kubeconfig)), *others]
+
+
+def _is_file_of(file: Kubeconfig, attached: ClusterPlace) -> bool:
+    return str(file.path.absolute()) == attached.kubeconfig
+
+
+def _connect(place: ClusterPlace) -> Connection:
+    return open_connection(place.kubeconfig, place.context, place.namespace)
+
+
+def _is_attached(status: ClusterStatus) -> bool:
+    """Whether it is the cluster that is attached to already."""
+    attached = _attached()
+    return attached is not None and status.place == attached
 
 
 def _node_row(node: Node, state: str) -> tuple[str, ...]:
@@ -330,8 +446,7 @@ def _data_words(node: Node) -> str:
 
 def _cluster_row(node: Mapping[str, Any]) -> tuple[str, ...]:
     """A node as a provider tells of it (name, role, ready, cpu, memory, links, data); a dash for what it does not."""
-    ready = node.get("ready")
-    state = {True: "ready", False: "not ready", None: "–"}.get(ready, str(ready))
+    state = node.get("state") or {True: "ready", False: "not ready"}.get(bool(node.get("ready")), "–")
     links = node.get("links")
     words = ", ".join(f"{peer} {cost}" for peer, cost in links.items()) if isinstance(links, Mapping) else links
     name = node.get("name", node.get("id"))
@@ -345,31 +460,8 @@ def _row_class(row: tuple[str, ...], selected: str) -> str:
     return "aiotwin-away" if row[2] in ("left", "outside the pipeline") else ""
 
 
-def _attach_lacks(files: Any, chosen: Any) -> list[str]:
-    lacks = []
-    if "attach" not in providers.names():
-        lacks.append("attaching to a cluster is not part of this version; choose Embedded")
-    if importlib.util.find_spec("kubernetes") is None:
-        lacks.append("the Kubernetes client: `pip install 'aiotwin-nb[kubernetes]'`")
-    if not files:
-        lacks.append("a kubeconfig ($KUBECONFIG, ~/.kube/config or K3s's own): `export KUBECONFIG=/path/to/kubeconfig`")
-    elif chosen is not None and chosen.problem:
-        lacks.append(f"{_home(chosen.path)} {chosen.problem}")
-    return lacks
-
-
-def _create_lacks(name: str) -> list[str]:
-    lacks = []
-    if name not in providers.names():
-        lacks.append(f"creating a cluster with {name} is not part of this version; choose Embedded")
-    if name == "k3d":
-        if shutil.which("docker") is None:
-            lacks.append("Docker: see docs.docker.com, 'Install Docker Engine'")
-        if shutil.which("k3d") is None:
-            lacks.append(f"k3d, by its official installer: `curl -s {K3D_INSTALLER} | bash`")
-    elif shutil.which("k3s") is None:
-        lacks.append("k3s, by its official installer (asks for root): `curl -sfL https://get.k3s.io | sh -`")
-    return lacks
+def _items(texts: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{_with_code(each)}</li>' for each in texts)}</ul>"
 
 
 def _with_code(text: str) -> str:

@@ -12,14 +12,16 @@ import ipywidgets as widgets
 import yaml
 
 from aiotwin_nb import api
+from aiotwin_nb.cluster.happenings import Happenings
 from aiotwin_nb.continuum import Infrastructure, Role
 from aiotwin_nb.errors import AIoTwinError, InvalidInput
 from aiotwin_nb.orchestration.foretell import Foretold, begun, foretell
 from aiotwin_nb.orchestration.inbox import Command, find_mistakes, next_boundary, nodes_at, parse_command
 from aiotwin_nb.orchestration.rundir import scenario_yaml
 from aiotwin_nb.orchestration.state import RunState
-from aiotwin_nb.scenario import Scenario
+from aiotwin_nb.scenario import NodeSpec, Scenario
 from aiotwin_nb.widgets import happenings
+from aiotwin_nb.widgets.deeds import Deed, Doer
 from aiotwin_nb.widgets.field import Field
 from aiotwin_nb.widgets.follow import Snapshot
 from aiotwin_nb.widgets.library import ready_nodes
@@ -31,6 +33,12 @@ PAUSE = 0.1  # seconds between two estimates
 CLASSES = 10  # labels of every built-in data set
 _SLOW = 0.25  # seconds from which on an estimate is not made anew with every round
 _OWN = "own"
+_LABELLED = "labelled"
+_ENDS = (
+    ("cordon", "cordon: nothing new starts there"),
+    ("drain", "drain: its pods end in good order"),
+    ("kill", "kill: its pods end as in a crash"),
+)
 _KINDS = {
     "join": "A node joins",
     "leave": "A node leaves",
@@ -48,7 +56,11 @@ _FIELDS = {  # which fields each kind of event has
 
 
 class EventsPanel(Panel):
-    """A form for one event with what is foretold of it, and the list of everything that happens to the run."""
+    """A form for one event with what is foretold of it, and the list of everything that happens to the run.
+
+    Events of a run on a cluster are made to happen there where they can be: pods are killed and, where nodes are the
+    cluster's own, these are labelled, cordoned or drained. The run hears of it from the cluster.
+    """
 
     title = "Events"
 
@@ -91,6 +103,9 @@ class EventsPanel(Panel):
         self._seen: tuple[Any, ...] = ()
         self._filling = self._closed = False
         self._filled: dict[str, str] = {}
+        self._on: tuple[Path | None, str] = None, ""  # the run that was looked at, and whose nodes it has on a cluster
+        self._doer = Doer(self._hands, self._tell)
+        self._doing_deed = False
         self._asked = 0  # counts the form's changes, so that an estimate that comes late is dropped
         self._painter = Painter(self._refresh, pause=PAUSE, name="aiotwin-events")
         self.kind.observe(self._changed_kind, "value")
@@ -127,6 +142,7 @@ class EventsPanel(Panel):
         self._closed = True
         self.session.unobserve(self._follow, ["scenario", "snapshot", "phase"])
         self.session.unobserve(self._selected, "selected")
+        self._doer.close()
         self._painter.close()
         super().close()
 
@@ -137,6 +153,30 @@ class EventsPanel(Panel):
         """The run that events go to; None when they go into the draft."""
         snapshot = self.session.snapshot
         return snapshot if snapshot is not None and snapshot.status in ("running", "stopped", "interrupted") else None
+
+    @property
+    def on_cluster(self) -> str:
+        """Whose nodes the run that events go to has on a cluster: simulated or actual; empty where it is on none."""
+        run = self.session.run
+        if run is None or self.live is None:
+            return ""
+        if self._on[0] != run.path:
+            options = api.cluster_of(run.path)
+            self._on = run.path, "" if options is None else options.infrastructure
+        return self._on[1]
+
+    @property
+    def deed(self) -> Deed | None:
+        """What is to be done to the run's cluster; None where the event is a command to the run, or for the draft."""
+        if not self._is_deed():
+            return None
+        node, how = self.fields["node"].value, self.fields["how"].value
+        if self.kind.value == "fail":
+            return Deed("fail", node)
+        if self.kind.value == "leave":
+            return Deed("remove", node, how=how)  # type: ignore[arg-type]  # one of the field's choices
+        labels = None if self._as_labelled() else NodeSpec.model_validate(self.change["add"][0]).to_node()
+        return Deed("add", self.fields["machine"].value.strip(), labels=labels)
 
     @property
     def happenings(self) -> list[happenings.Happening]:
@@ -172,6 +212,10 @@ class EventsPanel(Panel):
     def mistakes(self) -> dict[str, str]:
         """{field: what is wrong with it}; "" is the form as a whole."""
         wrong: dict[str, str] = {}
+        if self._is_deed() and self.kind.value == "join" and not self.fields["machine"].value.strip():
+            wrong["machine"] = "name a node of the cluster, as `kubectl get nodes` does"
+        if self._is_unforeseeable():
+            return wrong
         raw: dict[str, Any] = {"command": "inject"}
         for read in (lambda: self.change, lambda: {"after_round": self.after_round}):
             try:
@@ -199,13 +243,32 @@ class EventsPanel(Panel):
         """Show the fields that this kind of event has."""
         divided = _is_divided(self._state().rules.scenario)
         names = [n for n in _FIELDS[self.kind.value] if n != ("data" if divided else "part")]
-        self._form.children = [self.fields[name] for name in (*names, "when", "round")]
+        if self._is_deed():  # at once: a cluster knows no rounds
+            more = {"join": ["machine", *(["ready"] if self._as_labelled() else names)], "leave": [*names, "how"]}
+            names = more.get(self.kind.value, names)
+        else:
+            names += ["when", "round"]
+        self._form.children = [self.fields[name] for name in names]
+
+    def _is_deed(self) -> bool:
+        """Whether the event is one that is made to happen on the cluster."""
+        kinds = {"simulated": ("fail",), "actual": ("join", "leave", "fail")}
+        return self.kind.value in kinds.get(self.on_cluster, ())
+
+    def _as_labelled(self) -> bool:
+        """Whether a cluster node is to join as its labels say."""
+        return self.fields["ready"].value == _LABELLED
+
+    def _is_unforeseeable(self) -> bool:
+        """Whether only the cluster knows what will come of the event."""
+        return self._is_deed() and (self.kind.value == "fail" or (self.kind.value == "join" and self._as_labelled()))
 
     def _fill(self, change: Any = None) -> None:
         """Put the chosen ready node into the fields."""
+        self._arrange()
         if (values := self._chosen()) is not None:
             self._put(values)
-            self._changed(change)
+        self._changed(change)
 
     def _fill_again(self) -> None:
         """Put it there as it is now, unless people have begun to change it."""
@@ -260,7 +323,7 @@ class EventsPanel(Panel):
         for name, field in self.fields.items():
             if name != "file" and field.error != wrong.get(name, ""):
                 field.error = wrong.get(name, "")
-        self.confirm.disabled = bool(wrong)
+        self.confirm.disabled = bool(wrong) or self._doing_deed
         if general := wrong.get(""):
             self.said.value = f'<span class="aiotwin-wrong" role="alert">{escape(general)}</span>'
         if wrong:
@@ -281,6 +344,8 @@ class EventsPanel(Panel):
     def _confirm(self, button: Any = None) -> None:
         if self.mistakes:
             return self._show_mistakes()
+        if (deed := self.deed) is not None:
+            return self._do(deed)
         change, moment = self.change, self.after_round
         when = "at the next round boundary" if moment is None else f"after round {moment}"
         try:
@@ -298,6 +363,23 @@ class EventsPanel(Panel):
         self._painter.touch()
         self.said.value = f'<span role="status">{escape(told)}</span>'
         return None
+
+    def _do(self, deed: Deed) -> None:
+        """Have something done to the cluster; what came of it is shown when the cluster has told."""
+        self._doing_deed = self.confirm.disabled = True
+        self.said.value = '<span role="status">asking the cluster …</span>'
+        self._doer.ask(deed)
+
+    def _hands(self) -> tuple[Happenings, str]:
+        run = self.session.run
+        return self.session.on_cluster(), "" if run is None else run.path.resolve().name
+
+    def _tell(self, words: str, went_wrong: bool) -> None:
+        kind = 'class="aiotwin-wrong" role="alert"' if went_wrong else 'role="status"'
+        self.said.value = f"<span {kind}>{escape(words)}</span>"
+        self._doing_deed = False
+        self.confirm.disabled = bool(self.mistakes)
+        self._painter.touch()
 
     def _take_out(self, button: Any = None) -> None:
         """Take an event out of the draft."""
@@ -370,9 +452,15 @@ class EventsPanel(Panel):
         """Offer the nodes there are, and for a draft only moments."""
         nodes, fields = self._nodes(), self.fields
         ready = [(name, name) for name in self._ready()]
-        fields["ready"].offer([*ready, (_OWN, "Own: fill in the fields below")])
-        las = nodes.local_aggregators
-        chosen = {"fail": las, "data": nodes.clients}.get(self.kind.value, (*nodes.clients, *las))
+        own = (_OWN, "Own: fill in the fields below")
+        actual = self.on_cluster == "actual"
+        labelled = [(_LABELLED, "As its labels say: it is only uncordoned")] if actual else []
+        fields["ready"].offer([*labelled, *ready, own])
+        if actual and not fields["machine"].value:
+            fields["machine"].value = next(reversed([*self._state().departed]), "")
+        las, everybody = nodes.local_aggregators, tuple(nodes.nodes)
+        failing = everybody if self.on_cluster else las
+        chosen = {"fail": failing, "data": nodes.clients}.get(self.kind.value, (*nodes.clients, *las))
         fields["node"].offer([(i, i) for i in chosen])
         peers = [i for i, node in nodes.nodes.items() if node.role is not Role.CLIENT and i != fields["node"].value]
         fields["peer"].offer([(i, i) for i in peers])
@@ -395,9 +483,10 @@ class EventsPanel(Panel):
         self._show(self.listed, happenings.as_html(self.happenings))
         self._drop_row.layout.display = "none" if live is not None or not self.session.scenario.events else ""
         state = self._state()
-        seen = (live is None, state.infrastructure, state.rules, len(self._waiting()))
+        seen = (live is None, self.on_cluster, state.infrastructure, state.rules, len(self._waiting()))
         if not same(seen, self._seen):
             self._seen = seen
+            self._name_kinds()
             self._offer()
             self._arrange()
             self._fill_again()
@@ -407,12 +496,21 @@ class EventsPanel(Panel):
         self._told_for = asked
         self._foretell(asked[0])
 
+    def _name_kinds(self) -> None:
+        """On a cluster it is pods that fail, and any of them may."""
+        named = {**_KINDS, **({"fail": "A pod fails"} if self.on_cluster else {})}
+        options = tuple((text, kind) for kind, text in named.items())
+        if options != self.kind.options:
+            chosen, self._filling = self.kind.value, True
+            self.kind.options = options
+            self.kind.value, self._filling = chosen, False
+
     def _target(self, live: Snapshot | None) -> str:
         name = self.session.scenario.name
         text = (
             f"Goes into the draft <b>{escape(name)}</b>."
             if live is None
-            else f"Goes to the run <b>{escape(live.path.name)}</b>."
+            else f"Goes to the run <b>{escape(live.path.name)}</b>{', on its cluster' if self.on_cluster else ''}."
         )
         return f'<span class="aiotwin-quiet">{text}</span>'
 
@@ -420,6 +518,10 @@ class EventsPanel(Panel):
         try:
             if self.mistakes:
                 self._told = None
+                return
+            if self._is_unforeseeable():
+                self._told = None
+                self._show(self.estimate, f'<div class="aiotwin-card">{escape(_UNFORESEEABLE[self.kind.value])}</div>')
                 return
             began = time.perf_counter()
             command = parse_command({"command": "inject", **self.change, "after_round": self.after_round})
@@ -443,6 +545,11 @@ class EventsPanel(Panel):
             widget.value = text
 
 
+_UNFORESEEABLE = {
+    "fail": "The pod is killed, and its Deployment starts another one, which takes its place. The orchestrator plans "
+    "without the node only if it stays away.",
+    "join": "Its labels say what it is; the run hears of it from the cluster.",
+}
 _BUTTON = {"width": "auto", "flex": "0 0 auto"}
 _ROW = {"align_items": "center", "grid_gap": "12px"}
 
@@ -461,6 +568,8 @@ def _fields() -> dict[str, Field]:
         "part": Field("part of the data", placeholder="0/4", hint="which part of how many, like 0/4"),
         "noise": Field("label noise", choices=noise),
         "share": Field("share of wrong", value="0", hint="0 to 1"),
+        "machine": Field("cluster node", hint="as `kubectl get nodes` names it, or by its id in the run"),
+        "how": Field("how", choices=list(_ENDS)),
         "node": Field("node", kind="choice"),
         "peer": Field("link to", kind="choice"),
         "cost": Field("cost per MB", value="50"),

@@ -32,6 +32,7 @@ KINDS = {"running": "busy", "finished": "good", "stopped": "plain", "failed": "b
 RUNTIME_WORDS = {
     "embedded": "embedded: every client as Flower runs it",
     "stacked": "stacked: all clients as one model; faster, accuracies within 0.5 points",
+    "kubernetes": "kubernetes: pods on the cluster that is chosen in the panel Cluster",
 }
 
 
@@ -156,6 +157,8 @@ class LaunchPanel(Panel):
         self.refresh()
         session.observe(self._mark, ["snapshot", "phase", "problem"])
         session.observe(self._mended, ["scenario", "mistake"])
+        session.observe(self._moved, "cluster")
+        self._runtime.observe(lambda _: self._painter.touch(), "value")
 
     # What people and scripts do.
 
@@ -264,6 +267,23 @@ class LaunchPanel(Panel):
         self._refused = ""
         self._painter.touch()
 
+    def _moved(self, change: Any) -> None:
+        """A cluster was chosen, or this machine again: runs start there, until people choose otherwise here."""
+        if change.new is not None:
+            self._runtime.value = "kubernetes"
+        elif change.old is not None and self._runtime.value == "kubernetes":
+            self._runtime.value = RUNTIMES[0]
+        self._painter.touch()
+
+    def _place(self) -> str:
+        """Where Start would run, if not on this machine."""
+        if self._runtime.value != "kubernetes":
+            return ""
+        cluster = self.session.cluster
+        if cluster is None:
+            return ", on the cluster that is attached to, else kubectl's: see the panel Cluster"
+        return f", on the cluster {cluster.get('context')}, namespace {cluster.get('namespace')}"
+
     def _elapsed(self) -> float:
         """Seconds at work; between two entries of the journal the clock goes on."""
         snapshot = self.session.snapshot
@@ -320,7 +340,8 @@ class LaunchPanel(Panel):
             words = f"starting a process of its own · {time.monotonic() - self._began:.0f} s"
             return _bar(0.0, live=False) + f"<div class='aiotwin-facts' role='status'><b>{words}</b></div>"
         if snapshot is None:
-            return "<div class='aiotwin-facts' role='status'>Nothing runs yet. Start takes the plan as it stands.</div>"
+            words = f"Nothing runs yet. Start takes the plan as it stands{escape(self._place())}."
+            return f"<div class='aiotwin-facts' role='status'>{words}</div>"
         facts = _facts(snapshot, self._elapsed())
         phase = f"<b role='status'>{escape(facts.pop('phase'))}</b>"
         spans = phase + "".join(f"<span>{escape(text)}</span>" for text in facts.values())

@@ -14,6 +14,7 @@ from typing import Any
 import traitlets
 
 from aiotwin_nb import api
+from aiotwin_nb.cluster.happenings import Happenings
 from aiotwin_nb.errors import AIoTwinError, InvalidInput
 from aiotwin_nb.orchestration.inbox import Command, check_command, parse_command, submit
 from aiotwin_nb.scenario import Scenario
@@ -27,6 +28,7 @@ class Session(traitlets.HasTraits):
     """The model behind a lab's panels.
 
     `scenario`: what `start` would run; `change` edits it. `phase`: none (nothing runs), starting, or attached.
+    `cluster`: the cluster that `start` runs on, as `cluster` of `aiotwin_nb.run`; None: this machine.
     `snapshot`: what is known of the run; set from the follower's thread, so observers must be quick and must not raise.
     `mistake`: what is wrong with a value that was typed and that the draft has not taken; while there is one nothing
     starts.
@@ -37,6 +39,7 @@ class Session(traitlets.HasTraits):
 
     scenario = traitlets.Instance(Scenario)
     phase = traitlets.Enum(("none", "starting", "attached"), default_value="none")
+    cluster = traitlets.Dict(allow_none=True, default_value=None)
     snapshot = traitlets.Instance(Snapshot, allow_none=True)
     selected = traitlets.Unicode("")
     problem = traitlets.Unicode("")
@@ -71,12 +74,17 @@ class Session(traitlets.HasTraits):
     def start(self, **options: Any) -> None:
         """Start the scenario as a process of its own and follow it; returns at once, `phase` says how far it is.
 
-        `options`: as for `aiotwin_nb.run`. Raises InvalidInput when a run of this lab is under way, or for a `mistake`.
+        `options`: as for `aiotwin_nb.run`; by default on `cluster`, where one is chosen. Raises InvalidInput when a run
+        of this lab is under way, or for a `mistake`.
         """
         self._refuse_while_busy()
         if self.mistake:
             raise InvalidInput(self.mistake)
         self.problem, self.phase, self.snapshot = "", "starting", None
+        if self.cluster is not None:
+            options.setdefault("runtime", "kubernetes")
+        if options.get("runtime") == "kubernetes":
+            options["cluster"] = {**(self.cluster or {}), **options.get("cluster", {})}
         options.setdefault("out", self.runs / api.default_directory(self.scenario).name)
         self._in_background(lambda: api.run(self.scenario, **options))
 
@@ -98,6 +106,16 @@ class Session(traitlets.HasTraits):
         makes no sense now; what the run itself refuses later is in `snapshot.commands`.
         """
         return self._send(parse_command({"command": "inject", **change}))
+
+    def on_cluster(self) -> Happenings:
+        """What can be made happen on the cluster of the run that is followed; raises InvalidInput where there is none.
+
+        Its methods ask the cluster and take their time.
+        """
+        options = api.cluster_of(self._needed_run().path)
+        if options is None:
+            raise InvalidInput(f"{self._needed_run().path.name}: is not on a cluster")
+        return Happenings(options.connect())
 
     def compare(self) -> None:
         """Run the roads not taken of the run that has ended, in a process of its own; returns at once: see `truth`."""

@@ -2,6 +2,8 @@
 
 import time
 
+import yaml
+
 NODES = "/api/v1/nodes"
 
 
@@ -56,3 +58,18 @@ def wait_until(condition, seconds=10.0, pause=0.005):
             raise AssertionError(f"not within {seconds} s")
         time.sleep(pause)
     return time.monotonic() - began
+
+
+def kubeconfig(path, *names, current=None, server="https://127.0.0.1:1", token="top-secret"):
+    """Write a kubeconfig file with contexts of these names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {
+        "current-context": current if current is not None else names[0],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "contexts": [
+            {"name": name, "context": {"cluster": "c", "user": "u", "namespace": f"of-{name}"}} for name in names
+        ],
+        "users": [{"name": "u", "user": {"token": token}}],
+    }
+    path.write_text(yaml.safe_dump(document))
+    return path

@@ -1,55 +1,31 @@
 """A real API server for the tests that need one."""
 
-import fcntl
 import os
-import subprocess
-import time
 import uuid
 from pathlib import Path
 
 import pytest
 import yaml
 from cluster_support import delete_nodes, wait_until
+from testbed_support import ADMISSION, HOME, run_testbed, turn, unavailable
 
-TESTBED = Path(__file__).resolve().parents[3] / "shared" / "kubernetes" / "testbed"
-HOME = Path(os.environ.get("TESTBED_HOME", "/var/tmp/kube-testbed"))
 POLICIES = Path(__file__).resolve().parents[1] / "k3s" / "restricted-psp.yaml"
-PATIENCE = 900  # seconds for another test session to give the machine's one cluster back
-
-
-def testbed(*arguments):
-    environment = {**os.environ, "TESTBED_ADMISSION": "NodeRestriction,PodSecurityPolicy"}
-    command = [str(TESTBED), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, env=environment)
 
 
 @pytest.fixture(scope="module")  # it is gone before the tests on real nodes want the machine
 def api_server():
     """The kubeconfig of an administrator of a real API server (no kubelets: nodes are what a test writes).
 
-    TESTBED_KUBECONFIG names one that is up already, by `testbed api-up` with TESTBED_ADMISSION as below; it is left up.
+    TESTBED_KUBECONFIG names one that is up already, by `testbed api-up` with ADMISSION; it is left up.
     """
     if given := os.environ.get("TESTBED_KUBECONFIG"):
         yield Path(given)
         return
-    if not TESTBED.is_file():
-        pytest.skip(reason="needs the Kubernetes test bed, shared/kubernetes beside the project")
-    if os.geteuid() != 0:
-        pytest.skip(reason="the test bed needs root (network namespaces, cgroups)")
-    if not (HOME / "built").exists():
-        pytest.skip(reason=f"the test bed is not built yet: {TESTBED} build")
-    with (HOME / "tests.lock").open("w") as lock:  # there can be one cluster per machine
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        until = time.monotonic() + PATIENCE
-        while (HOME / "run").exists() and time.monotonic() < until:
-            time.sleep(1)
-        if (HOME / "run").exists():
-            pytest.skip(reason="another cluster of the test bed is up; end it with: testbed down")
-        try:
-            testbed("api-up")
-            yield HOME / "run" / "pki" / "admin.kubeconfig"
-        finally:
-            testbed("down")
+    with turn() as reason:
+        if reason:
+            unavailable(reason)
+        run_testbed("api-up", **ADMISSION)
+        yield HOME / "run" / "pki" / "admin.kubeconfig"
 
 
 @pytest.fixture(scope="module")

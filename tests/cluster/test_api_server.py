@@ -373,7 +373,7 @@ def test_draining_deletes_our_pods_there_and_no_others(connection):
         spec = {"containers": [{"name": "c", "image": "none"}], "nodeName": "n1", "terminationGracePeriodSeconds": 0}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
         wait_until(lambda pod=pod: made(connection, pod), 20, 0.2)
-    assert Happenings(connection).remove("n1", drain=True).state == "Ready, cordoned"
+    assert Happenings(connection).remove("n1", "drain").state == "Ready, cordoned"
     assert [item["metadata"]["name"] for item in pods(connection)] == ["other"]
 
 
@@ -442,8 +442,8 @@ def test_the_orchestrator_in_the_cluster_is_accepted(api_server, connection, tmp
     overlay = tmp_path / "k3s" / "overlays" / "k3s" / "kustomization.yaml"
     overlay.write_text(overlay.read_text().replace("# components:", "components:"))
     built = list(yaml.safe_load_all(kubectl(api_server, "kustomize", str(overlay.parent))))
-    ours = [i for i in built if i["kind"] in ("Deployment", "PersistentVolumeClaim", "ConfigMap")]
-    assert len(ours) == 3
+    ours = [i for i in built if i["kind"] in ("Deployment", "PersistentVolumeClaim", "ConfigMap", "Service")]
+    assert len(ours) == 4
     for item in ours:
         item["metadata"]["namespace"] = connection.namespace
     kubectl(api_server, "apply", "--dry-run=server", "-f", "-", text=yaml.safe_dump_all(ours))

@@ -4,8 +4,7 @@ import json
 import sys
 
 import pytest
-import yaml
-from cluster_support import node_item
+from cluster_support import kubeconfig, node_item
 
 from aiotwin_nb.cli import main
 from aiotwin_nb.cluster import find_kubeconfigs, open_connection
@@ -13,24 +12,11 @@ from aiotwin_nb.cluster.backoff import BackOff
 from aiotwin_nb.cluster.kubeconfig import choose_context
 from aiotwin_nb.cluster.manifests import Images
 from aiotwin_nb.cluster.permissions import NEEDS
-from aiotwin_nb.cluster.records import Attached, Records
+from aiotwin_nb.cluster.records import Records
 from aiotwin_nb.cluster.survey import image_notes, node_lacks, permission_lacks, version_lacks
 from aiotwin_nb.cluster.usage import UNKNOWN, Usage, quantity, usage
 from aiotwin_nb.errors import AIoTwinError, InvalidInput
-
-
-def kubeconfig(path, *names, current=None, server="https://127.0.0.1:1", token="top-secret"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    document = {
-        "current-context": current if current is not None else names[0],
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "contexts": [
-            {"name": name, "context": {"cluster": "c", "user": "u", "namespace": f"of-{name}"}} for name in names
-        ],
-        "users": [{"name": "u", "user": {"token": token}}],
-    }
-    path.write_text(yaml.safe_dump(document))
-    return path
+from aiotwin_nb.orchestration.ports import ClusterPlace
 
 
 def test_files_are_found_where_kubectl_and_k3s_keep_them(tmp_path):
@@ -73,7 +59,7 @@ def test_contexts_are_chosen_by_name_or_are_the_current_one(tmp_path):
 
 def test_the_attached_cluster_is_used_unless_one_is_named(tmp_path, state):
     mine, other = kubeconfig(tmp_path / "mine", "m"), kubeconfig(tmp_path / "other", "o")
-    Records().attach(Attached(str(mine), "m", "group-1"))
+    Records().attach(ClusterPlace(str(mine), "m", "group-1"))
     connection = open_connection()
     assert (connection.context.name, connection.namespace) == ("m", "group-1")
     assert open_connection(namespace="group-2").namespace == "group-2"

@@ -1,6 +1,5 @@
-"""A cluster of two real nodes, with the images of this checkout, for as long as these tests run."""
+"""A cluster of real nodes, with the images of this checkout, for as long as these tests run."""
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -9,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from k3s_support import ARCHIVES, HOME, SHARED, TESTBED, Bed, run_testbed
+from k3s_support import ARCHIVES, SPARE, Bed
+from testbed_support import ADMISSION, HOME, SHARED, TESTBED, run_testbed, turn, unavailable
 
-PATIENCE = 900  # seconds for another test session to give the machine's one cluster back
 FOLDER = Path(__file__).parent
 
 
@@ -36,13 +35,13 @@ def make_images():
 
 
 def bring_up():
-    """Start two nodes; policies are there before the first pod is."""
+    """Start two nodes and a spare one, which is cordoned; policies are there before the first pod is."""
     up = subprocess.Popen(
-        [TESTBED, "up", "2", *ARCHIVES],
+        [TESTBED, "up", "3", *ARCHIVES],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TESTBED_ADMISSION": "NodeRestriction,PodSecurityPolicy"},
+        env={**os.environ, **ADMISSION},
     )
     written = False
     while up.poll() is None:
@@ -51,45 +50,28 @@ def bring_up():
             written = subprocess.run(apply, capture_output=True, timeout=60).returncode == 0
         time.sleep(0.5)
     assert up.returncode == 0, up.stderr.read()
+    run_testbed("kubectl", "cordon", SPARE)
 
 
 @contextmanager
 def cluster():
-    """(two real nodes, "") while it lasts, or (None, why there are none)."""
+    """(real nodes, "") while it lasts, or (None, why there are none)."""
     if os.environ.get("TESTBED_UP"):  # they are up already, and stay up
         yield Bed(), ""
-    elif reason := lacking():
-        yield None, reason
-    else:
+        return
+    with turn() as reason:
+        if reason:
+            yield None, reason
+            return
         make_images()
-        with (HOME / "tests.lock").open("w") as lock:  # there can be one cluster per machine
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            until = time.monotonic() + PATIENCE
-            while (HOME / "run").exists() and time.monotonic() < until:
-                time.sleep(1)
-            if (HOME / "run").exists():
-                yield None, "another cluster of the test bed is up; end it with: testbed down"
-                return
-            try:
-                bring_up()
-                yield Bed(), ""
-            finally:
-                run_testbed("down")
-
-
-def lacking():
-    """Why there can be no cluster here; an empty text where there can."""
-    if not TESTBED.is_file():
-        return "needs the Kubernetes test bed, shared/kubernetes beside the project"
-    if os.geteuid() != 0:
-        return "the test bed needs root (network namespaces, cgroups)"
-    return "" if (HOME / "built").exists() else f"the test bed is not built yet: {TESTBED} build"
+        bring_up()
+        yield Bed(), ""
 
 
 @pytest.fixture(scope="session")
 def bed():
-    """Two real nodes; pods are admitted under a restricted policy only."""
+    """Two real nodes, and a third that is cordoned; pods are admitted under a restricted policy only."""
     with cluster() as (found, reason):
         if found is None:
-            pytest.skip(reason=reason)
+            unavailable(reason)
         yield found

@@ -8,29 +8,21 @@ import sys
 import time
 from pathlib import Path
 
+from testbed_support import HOME
+
 from aiotwin_nb.cluster.cleaning import leftovers
 from aiotwin_nb.cluster.connection import Connection
 from aiotwin_nb.cluster.manifests import NODE_LABEL, ROLE_LABEL, Names, dns_label
 from aiotwin_nb.orchestration.journal import read_journal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SHARED = REPOSITORY.parent / "shared" / "kubernetes"
-TESTBED = SHARED / "testbed"
-HOME = Path(os.environ.get("TESTBED_HOME", "/var/tmp/kube-testbed"))
 ARCHIVES = [HOME / "fl" / "fl-aggregator-test.tar", HOME / "fl" / "fl-client-test.tar"]
 IMAGES = {
     "aggregator_image": "docker.io/aiotwin/fl-aggregator:test",
     "client_image": "docker.io/aiotwin/fl-client:test",
 }
 NAMESPACE = "aiotwin"
-
-
-def run_testbed(*arguments, **environment):
-    """Run the test bed's program."""
-    command = [str(TESTBED), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env={**os.environ, **environment})
-    assert done.returncode == 0, f"{command}: {done.stderr}"
-    return done.stdout
+SPARE = "n3"  # the cluster node that is cordoned unless a test says otherwise
 
 
 class Bed:

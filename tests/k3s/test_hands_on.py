@@ -70,6 +70,6 @@ def test_a_missing_namespace_is_named_with_what_makes_it(bed, tmp_path):
 
 def test_an_image_that_is_not_there_ends_the_start_with_its_name(bed, tmp_path):
     run = LiveRun(bed, tmp_path / "no-image", "hands-on", "--client-image", "docker.io/aiotwin/none:1")
-    assert run.process.wait(120) == 1
+    assert run.process.wait(240) == 1
     assert "aiotwin/none:1" in run.log.read_text()
     assert run.nothing_left()

@@ -1,12 +1,17 @@
 """The last tests of the cluster: its nodes go for good, first one and then the other."""
 
 import pytest
-from k3s_support import ARCHIVES, HOME, LiveRun, run_testbed
+from k3s_support import ARCHIVES, LiveRun
+from testbed_support import HOME, run_testbed
+
+LONG = [
+    word for value in ("events=[]", "training.max_rounds=100000", "objective.budget=1e9") for word in ("--set", value)
+]
 
 
 @pytest.fixture
 def run(bed, tmp_path):
-    live = LiveRun(bed, tmp_path / "node-loss", "hands-on", "--set", "events=[]", "--set", "training.max_rounds=400")
+    live = LiveRun(bed, tmp_path / "node-loss", "hands-on", *LONG)
     live.wait_round(2)
     yield live
     live.stop()
@@ -35,7 +40,7 @@ def test_a_node_that_is_gone_is_planned_without(bed, run):
 
 def test_the_global_aggregators_node_is_gone(bed, tmp_path):
     run_testbed("node-start", 2, *ARCHIVES, HOME / "img" / "dns.tar")
-    run = LiveRun(bed, tmp_path / "root-loss", "hands-on", "--set", "events=[]", "--set", "training.max_rounds=1000")
+    run = LiveRun(bed, tmp_path / "root-loss", "hands-on", *LONG)
     try:
         run.wait_round(2)
         run_testbed("node-stop", 1)

@@ -72,6 +72,7 @@ def provider(monkeypatch):
 @pytest.fixture
 def panel(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path / "config", "lab", "office", current="office")))
     session = Session("improvement", runs=tmp_path)
     made = ClusterPanel(session)
@@ -104,18 +105,22 @@ def test_the_table_follows_the_draft_and_marks_the_selected_node(panel):
     until(lambda: re.search(r"<tr class='aiotwin-chosen'><td>n5", panel._table.value))
 
 
-def test_without_a_provider_it_says_so_and_names_the_commands(panel, monkeypatch):
-    monkeypatch.setattr("aiotwin_nb.widgets.cluster.importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("aiotwin_nb.widgets.cluster.shutil.which", lambda name: None)
-    monkeypatch.setattr("aiotwin_nb.widgets.cluster.providers.names", list)
-    panel.choose("attach")
-    assert "not part of this version" in text(panel._note)
-    assert "pip install 'aiotwin-nb[kubernetes]'" in text(panel._note)
+def test_what_this_machine_lacks_is_what_the_provider_says(panel, monkeypatch):
+    monkeypatch.setattr("aiotwin_nb.cluster.programs.shutil.which", lambda name: None)
     panel.choose("create")
-    assert "install.sh | bash" in text(panel._note)
+    until(lambda: "install.sh | bash" in text(panel._note))
+    assert "docs.docker.com" in text(panel._note)
     panel._creator.value = "k3s"
-    assert "curl -sfL https://get.k3s.io | sh -" in text(panel._note)
-    assert panel._buttons.layout.display == "none"
+    until(lambda: "apt install curl" in text(panel._note))
+    assert panel._get.disabled
+
+
+def test_without_a_kubeconfig_it_says_how_to_name_one(panel, monkeypatch):
+    monkeypatch.delenv("KUBECONFIG")
+    monkeypatch.setattr("aiotwin_nb.widgets.cluster.find_kubeconfigs", list)
+    panel.choose("attach")
+    until(lambda: "there is no kubeconfig here ($KUBECONFIG" in text(panel._note))
+    assert panel._file.layout.display == "none"
 
 
 def test_contexts_are_offered_the_current_one_first_and_no_secret_is_kept(panel):
@@ -142,8 +147,8 @@ def test_the_provider_is_told_file_and_context(panel, provider, tmp_path):
     provider("attach", lambda **options: made.append(options) or StandIn(**options))
     panel.choose("attach")
     panel._context.value = "lab"
-    until(lambda: len(made) == 2)
-    assert made[-1] == {"kubeconfig": tmp_path / "config", "context": "lab"}
+    until(lambda: made and made[-1]["context"] == "lab")
+    assert made[-1] == {"kubeconfig": tmp_path / "config", "context": "lab", "namespace": "aiotwin"}
 
 
 def test_creating_and_deleting(panel, provider):
