@@ -75,7 +75,8 @@ class Bridge:
     def lost(self, node: str) -> None:
         """A member of the pipeline is gone for good, although its node may look well."""
         with self._lock:
-            if node not in self._lost:
+            left_already = node in self._told and self._told[node] is None
+            if node not in self._lost and not left_already:
                 self._lost[node] = self._run.get(node)
                 self._tell(node, None)
 

@@ -23,7 +23,7 @@ from fl_service import aggregation
 from fl_service.certificates import EVALUATOR, ORCHESTRATOR, Credentials
 from fl_service.directory import Directory, Place
 from fl_service.errors import FLServiceError, NotStartedError, OutOfStepError, TransportError
-from fl_service.events import JOINED, LOST, MOVED, STAYED, USAGE
+from fl_service.events import BACK, JOINED, LOST, MOVED, STAYED, USAGE
 from fl_service.grid import Registry, no_app
 from fl_service.hierarchy import GlobalAggregator
 from fl_service.records import to_arrays
@@ -504,7 +504,8 @@ class GlobalAggregatorProcess:
             members = self._members()
             somewhere = {name for name in members if self._directory.place(name)}
             for kind, node, reason in self._directory.saw(parent, view):
-                if node != EVALUATOR and (kind == JOINED or node in members):
+                # One that was lost has left the plan, and only its return can bring it back into one.
+                if node != EVALUATOR and (kind in (JOINED, BACK) or node in members):
                     self._emit(kind, node, reason)
             for name in members:
                 if self._directory.place(name) is not None:

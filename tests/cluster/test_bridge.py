@@ -178,6 +178,15 @@ def test_a_lost_members_node_that_goes_and_comes_is_a_new_one(bridge, cluster, i
     assert inbox.words() == ["+n6"]
 
 
+def test_a_member_that_is_lost_because_its_node_went_comes_back_with_it(bridge, cluster, inbox):
+    cluster.lose("n6")
+    bridge.lost("n6")  # told a moment later
+    assert inbox.words() == ["-n6"]
+    inbox.boundary(bridge)
+    cluster.gain(START.nodes["n6"])
+    assert inbox.words() == ["+n6"]
+
+
 def test_simulated_nodes_do_not_go_because_the_cluster_is_silent_about_them(inbox):
     bridge = Bridge(Cluster(Infrastructure.of([])), inbox.folder, START, others=START.nodes).start()
     assert inbox.words() == []

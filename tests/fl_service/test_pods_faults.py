@@ -279,6 +279,12 @@ def test_joining_leaving_and_lost_for_good(run):
     assert time.monotonic() - began > 4
     run.apply(PLAN)
     assert not run.go().problems
+    run.cluster.restart("c6")
+    until(lambda: run.events.standings("c6")[-1] == "back", 8)  # told although it is in no plan: so it gets into one
+    run.apply(more, "c6")
+    assert not run.go().problems
+    run.apply(PLAN)
+    run.cluster.kill("c6")
 
 
 def test_lost_when_somebody_knows(run):

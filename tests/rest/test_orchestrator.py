@@ -1,23 +1,17 @@
 """The orchestrator as a service, over real HTTP: the original's calls, states, events, and everything that is wrong."""
 
 import json
-import os
 import re
-import signal
 import subprocess
-import sys
-import urllib.error
-import urllib.request
-from pathlib import Path
 
 import pytest
+from orchestrator_support import Service
 
 from aiotwin_nb import load_scenario
 from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.rest.bodies import scenario_of
 from aiotwin_nb.rest.openapi import document
 
-ROOT = Path(__file__).resolve().parents[2]
 ORIGINAL = {
     "epochs": 1,
     "localRounds": 3,
@@ -29,57 +23,6 @@ ORIGINAL = {
     "rvaEnabled": True,
 }
 TOKEN = "open sesame"
-
-
-class Service:
-    """`aiotwin orchestrator` as a process."""
-
-    def __init__(self, folder, *options, **environment):
-        self.folder = folder
-        command = [sys.executable, "-m", "aiotwin_nb", "orchestrator", "--listen", "127.0.0.1:0", *options]
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        self.process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": path, "AIOTWIN_TRACKING": "off", **environment},
-        )
-        self.said = []
-        while not (self.said and "listens on" in self.said[-1]):
-            line = self.process.stderr.readline()
-            assert line, f"it ended: {self.said}"
-            self.said.append(line)
-        self.url = re.search(r"http://[^;]*", self.said[-1]).group()
-
-    def ask(self, method, path, body=None, **headers):
-        """(status, JSON or None) of an answer. Headers: _ stands for -."""
-        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        request = urllib.request.Request(self.url + path, data, named, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                text = answer.read()
-                return answer.status, json.loads(text) if text else None
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
-
-    def events(self, run_id, after=None):
-        """All events of a run until it ends."""
-        headers = {} if after is None else {"Last-Event-ID": str(after)}
-        request = urllib.request.Request(f"{self.url}/fl/runs/{run_id}/events", headers=headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            if answer.status == 204:
-                return []
-            assert answer.headers["Content-Type"] == "text/event-stream"
-            blocks = [block for block in answer.read().decode().split("\n\n") if block and not block.startswith(":")]
-        return [dict(line.split(": ", 1) for line in block.splitlines()) for block in blocks]
-
-    def end(self):
-        """Stop the service as its machine would; runs go on."""
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(20) == 0
-        self.process.stderr.close()
 
 
 @pytest.fixture(scope="module")
