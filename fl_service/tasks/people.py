@@ -37,7 +37,8 @@ def frame(people: int, rng: np.random.Generator, light: Light = DAY) -> np.ndarr
     picture = light.floor + light.fall * (_X / SIDE - 0.5) + rng.normal(0, light.noise, _X.shape)
     for row, column in _places(people, rng):
         picture += light.contrast * rng.uniform(0.85, 1.15) * _person(_X - column, _Y - row, rng.uniform(0, np.pi))
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    grey: np.ndarray = np.clip(picture, 0, 255).astype(np.uint8)
+    return grey
 
 
 def frames(counts: np.ndarray, seed: int, light: Light = DAY) -> np.ndarray:

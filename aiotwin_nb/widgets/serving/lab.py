@@ -224,7 +224,8 @@ class Controls(widgets.HBox):  # type: ignore[misc]
             case "restore":
                 lab.restore(whom)
             case "slow link":
-                lab.slow_link(*whom.split("–"), amount)
+                a, _, b = whom.partition("–")
+                lab.slow_link(a, b, amount)
             case "new node":
                 near = whom.removeprefix("near ")
                 lab.new_node(f"edge{len(self._offered['overload']) + 1}", near, amount)
