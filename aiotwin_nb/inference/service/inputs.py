@@ -65,7 +65,7 @@ def read_inputs(body: bytes, form: InputForm, most: int) -> np.ndarray:
     """
     request = read_json(body, '{"inputs": [...]}')
     if unknown := [key for key in request if key != "inputs"]:
-        raise wrong(unknown[0], told(request[unknown[0]]), 'left out: a request has "inputs" only')
+        raise wrong(unknown[0][:_SHOWN], told(request[unknown[0]]), 'left out: a request has "inputs" only')
     if "inputs" not in request:
         raise wrong("inputs", "nothing", "a list of inputs")
     inputs = request["inputs"]

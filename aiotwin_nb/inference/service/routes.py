@@ -111,7 +111,7 @@ def admin_app(service: InferenceService, token: str | None) -> web.Application:
 
 async def _change(service: InferenceService, body: dict[str, Any]) -> None:
     if unknown := [key for key in body if key not in ("checkpoint", "round", "model")]:
-        raise wrong(unknown[0], told(body[unknown[0]]), f"left out; send {_CHANGE}")
+        raise wrong(unknown[0][:60], told(body[unknown[0]]), f"left out; send {_CHANGE}")
     if ("checkpoint" in body) == ("model" in body) or ("model" in body and "round" in body):
         raise wrong("body", told(body), _CHANGE)
     key = "model" if "model" in body else "checkpoint"
@@ -179,6 +179,6 @@ async def _as_json(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        text=json.dumps(value, allow_nan=False), status=status, headers=headers, content_type="application/json"
-    )
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    content = text.encode(errors="replace")  # a refusal may repeat half a surrogate pair
+    return web.Response(body=content, status=status, headers=headers, content_type="application/json", charset="utf-8")

@@ -88,6 +88,7 @@ def test_the_description_fits_what_is_answered(service):
         ("/predict", {"data": b"\xff\xfe\x00"}, 400, "JSON"),
         ("/predict", {"data": b" " * 2**20}, 413, "131072 bytes"),
         ("/predict", {"data": b"no gzip", "headers": {"Content-Encoding": "gzip"}}, 400, ""),
+        ("/predict", {"data": b'{"\\ud800' + b"x" * 5000 + b'": 1}'}, 400, "left out"),
         ("/predict", {"method": "GET"}, 405, "POST"),
         ("/predicts", {}, 404, "Not Found"),
         ("/model", {}, 404, "Not Found"),
@@ -98,6 +99,7 @@ def test_what_is_not_allowed_is_said(service, path, options, status, words):
     assert found == status, body
     if isinstance(body, dict):
         assert words in body["error"]["message"] + headers.get("Allow", "")
+        assert len(body["error"]["message"]) < 500
 
 
 @settings(max_examples=60, deadline=None)
