@@ -766,7 +766,6 @@ VERBS = {
     "inject": (_inject_arguments, _inject, "let a node join or leave a run at the next round boundary"),
     **cli_inference.VERBS,
     "cluster": (cli_cluster.add_arguments, cli_cluster.run, "get a K3s cluster, look at it, label it, clean it up"),
-    "proxy": (cli_inference.proxy_arguments, cli_inference.proxy, "pass requests on to the services' best instances"),
     "notebook": (_notebook_arguments, _notebook, "execute a notebook headless, with parameters"),
     "lab": (_lab_arguments, _lab, "copy the notebooks into a folder and open JupyterLab there"),
     "schema": (_nothing, _schema, "JSON schema of the scenario file"),

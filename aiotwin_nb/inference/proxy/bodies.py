@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
@@ -117,3 +119,13 @@ async def send_to_client(door: RequestHandler, data: bytes, idle: float) -> None
     if door.writing_paused:
         async with asyncio.timeout(idle):
             await door._drain_helper()
+
+
+def break_off(door: RequestHandler) -> None:
+    """End a client's connection by a reset: an answer that the connection's end would complete is not complete."""
+    transport = door.transport
+    if transport is None:
+        return
+    if (channel := transport.get_extra_info("socket")) is not None:
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -19,12 +19,13 @@ from aiohttp.web_protocol import RequestHandler
 
 from aiotwin_nb.inference.proxy.limits import Limits
 
-LINGER = 2.0  # seconds in which the rest of a refused request is read, so that the client sees the answer
+SERVER = "aiotwin"  # who gives an answer of the proxy's own
+LINGER = 1.0  # seconds in which the rest of a refused request is read, so that the client sees the answer
 
 
 def refusal(status: int, why: str, retry_after: int | None = None, **more: Any) -> web.Response:
     """Return an answer of the proxy's own: JSON with the reason under `error`."""
-    fields = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    fields = {"Server": SERVER} | ({} if retry_after is None else {"Retry-After": str(retry_after)})
     return web.Response(
         status=status, body=_reason(why, **more), headers=fields, content_type="application/json", charset="utf-8"
     )
@@ -35,7 +36,7 @@ def raw_refusal(status: int, why: str) -> bytes:
     body = _reason(why)
     phrase = HTTPStatus(status).phrase
     retry = "Retry-After: 1\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
-    head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json; charset=utf-8\r\n{retry}"
+    head = f"HTTP/1.1 {status} {phrase}\r\nServer: {SERVER}\r\nContent-Type: application/json; charset=utf-8\r\n{retry}"
     return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
 
 
@@ -46,7 +47,7 @@ def _reason(why: str, **more: Any) -> bytes:
 class Door(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_begun", "_begun_bytes", "_content", "_doors", "_ended")
+    __slots__ = ("_begun", "_begun_bytes", "_content", "_doors", "_ended", "_unanswered")
 
     def __init__(self, doors: Doors, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(doors, loop=loop, **options)
@@ -55,18 +56,19 @@ class Door(RequestHandler):
         self._begun_bytes = 0
         self._content: StreamReader | None = None
         self._ended = False
+        self._unanswered = 0
 
     @property
     def last(self) -> bool:
         """Whether the request being answered is the connection's last."""
-        return self._doors.draining or (self._ended and not self._messages)
+        return self._doors.draining or (self._ended and self._unanswered <= 1)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or turn the client away when there are too many."""
         if len(self._doors.connections_open) >= self._doors.limits.connections:
-            assert isinstance(transport, asyncio.Transport)
-            transport.write(raw_refusal(503, "too many connections"))
-            transport.close()
+            real = cast(asyncio.Transport, transport)  # uvloop's are no subclass
+            real.write(raw_refusal(503, "too many connections"))
+            real.close()
             return
         self._doors.connections_open.add(self)
         super().connection_made(transport)
@@ -82,22 +84,23 @@ class Door(RequestHandler):
         before = self._request_count
         super().data_received(data)
         if self._request_count != before:
+            self._unanswered += self._request_count - before
             self._head_is_here()
             self._content = self._messages[-1][1]
-        elif data and not self._upgraded and (self._content is None or self._content.is_eof()):
+        elif data and not self._close and not self._upgraded and (self._content is None or self._content.is_eof()):
             self._more_of_a_head(len(data))
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more: what it asked for is answered all the same, then the connection ends."""
         self._ended = True
+        if self._close:
+            return False
         if self._begun is not None:
             self._refuse(400, "the connection ended within a request's head")
-            return True
-        if self._waiter is not None and not self._messages:
+            return False
+        if not self._unanswered:
             return False
         if self._content is not None and not self._content.is_eof():
-            if not self._request_in_progress and not self._messages:  # it is answered: nobody waits for the rest
-                return False
             self._content.set_exception(ConnectionResetError("the client sends no more of it"))
         return True
 
@@ -121,9 +124,13 @@ class Door(RequestHandler):
         answer.force_close()
         return answer
 
+    def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
+        """A request has been answered."""
+        self._unanswered -= 1
+
     def end_if_idle(self) -> None:
         """Close, unless a request is being received or answered."""
-        if self._waiter is not None and not self._messages and self._begun is None:
+        if not self._unanswered and self._begun is None:
             self.force_close()
 
     def _more_of_a_head(self, size: int) -> None:
@@ -144,9 +151,14 @@ class Door(RequestHandler):
 
     def _refuse(self, status: int, why: str) -> None:
         self._head_is_here()
-        if self._waiter is not None and self.transport is not None:  # not in the middle of another answer
-            self.transport.write(raw_refusal(status, why))
-        self.force_close()
+        transport = self.transport
+        if self._unanswered or transport is None:  # in the middle of another answer
+            self.force_close()
+            return
+        self._close = True  # whatever still comes is read, so that the client sees the answer, and ignored
+        transport.write(raw_refusal(status, why))
+        transport.write_eof()
+        self._loop.call_later(LINGER, self.force_close)
 
 
 class Doors(web.Server):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from aiotwin_nb.inference.proxy.limits import Limits
@@ -20,6 +22,7 @@ class Health:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._tasks: dict[Upstream, asyncio.Task[None]] = {}
+        self._pings: set[asyncio.Task[None]] = set()
 
     def watch(self, route: Route, upstream: Upstream) -> None:
         """Begin with an instance."""
@@ -30,13 +33,27 @@ class Health:
         if task := self._tasks.pop(upstream, None):
             task.cancel()
 
+    def ping(self, route: Route, upstreams: Sequence[Upstream]) -> None:
+        """Measure the ways to the nodes of some instances, and tell the service's estimates."""
+        route.pinging = True
+        task = asyncio.create_task(self._ping(route, upstreams))
+        self._pings.add(task)
+        task.add_done_callback(self._pings.discard)
+
     async def close(self) -> None:
         """End all probing."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._pings]
         self._tasks.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ping(self, route: Route, upstreams: Sequence[Upstream]) -> None:
+        try:
+            for upstream, latency_ms in zip(upstreams, await asyncio.gather(*map(ping, upstreams)), strict=True):
+                route.estimates.pinged(upstream.instance.id, latency_ms, time.monotonic())
+        finally:
+            route.pinging = False
 
     async def _watch(self, route: Route, upstream: Upstream) -> None:
         while True:
@@ -52,7 +69,6 @@ class Health:
 
 async def look(route: Route, upstream: Upstream, limits: Limits) -> None:
     """Probe an instance once, and draw the consequence."""
-    start = time.monotonic()
     try:
         status = await probe(upstream.pool, READY, limits)
     except TooLate as error:
@@ -66,6 +82,15 @@ async def look(route: Route, upstream: Upstream, limits: Limits) -> None:
     if status >= 500:
         route.take_out(upstream, f"not ready: it answers {status} to {READY.decode()}")
         return
-    now = time.monotonic()
-    route.estimates.pinged(upstream.instance.id, (now - start) * 1000, now)
     route.put_in(upstream)
+
+
+async def ping(upstream: Upstream) -> float:
+    """Return how long a connection takes to open, in ms, inf when it does not: the system answers, no service does."""
+    start = time.monotonic()
+    try:
+        connection = await upstream.pool.take(fresh=True)
+    except InstanceError:
+        return math.inf
+    upstream.pool.give_back(connection)
+    return (time.monotonic() - start) * 1000

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import time
 from typing import Any, Self
+from zlib import crc32
 
 from aiohttp import web
 
 from aiotwin_nb.errors import InvalidInput
-from aiotwin_nb.inference.balancing import policies
+from aiotwin_nb.inference.balancing import DEFAULT_POLICY, policies
 from aiotwin_nb.inference.proxy.admin import application
 from aiotwin_nb.inference.proxy.door import Doors
 from aiotwin_nb.inference.proxy.health import Health
@@ -40,13 +41,13 @@ class Proxy:
     def __init__(
         self,
         source: ServiceSource,
-        policy: str = "round_robin",
+        policy: str = DEFAULT_POLICY,
         *,
         node: str = "",
         listen: Address = ("127.0.0.1", 0),
         admin: Address | None = None,
         limits: Limits | None = None,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         """Prepare one; nothing is opened before it is entered.
 
@@ -57,7 +58,7 @@ class Proxy:
             listen: host and port for clients; port 0 takes a free one
             admin: the same for the proxy's own paths; None: none
             limits: what bounds it
-            seed: of what the policy draws at random
+            seed: of what the policy draws at random; None: the node's own
 
         Raises:
             InvalidInput: there is no such policy
@@ -65,7 +66,7 @@ class Proxy:
         self.limits = limits or Limits()
         self.policy = policy
         self.node = node
-        self.routes = Routes(policies.get(policy), node, seed, self.limits)
+        self.routes = Routes(policies.get(policy), node, crc32(node.encode()) if seed is None else seed, self.limits)
         self._source = source
         self._listen = listen
         self._admin = admin
@@ -74,10 +75,18 @@ class Proxy:
         self._running = False
 
     async def __aenter__(self) -> Self:
-        """Listen; raises InvalidInput when the services or an address cannot be used."""
+        """Start it."""
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Drain, then end."""
+        await self.close()
+
+    async def start(self) -> Self:
+        """Probe the instances, then listen; raises InvalidInput when the services or an address cannot be used."""
         directory = await self._source.current()
         self._health = Health(self.limits)
-        self._relay = Relay(self.routes, self.limits, self._name)
+        self._relay = Relay(self.routes, self._health, self.limits, self._name)
         self._doors = Doors(self._relay, self.limits)
         self._take_over(directory)
         await self._probed_once()
@@ -89,10 +98,6 @@ class Proxy:
         self._following = asyncio.create_task(self._follow())
         self._running = True
         return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Drain, then end."""
-        await self.close()
 
     @property
     def address(self) -> Address:
@@ -193,10 +198,14 @@ class Proxy:
             await asyncio.sleep(0.005)
 
     async def _follow(self) -> None:
-        async for directory in self._source.changes():
-            if directory.problem:
-                log.error("%s; what was in force stays in force", directory.problem)
-            self._take_over(directory)
+        try:
+            async for directory in self._source.changes():
+                if directory.problem:
+                    log.error("%s; what was in force stays in force", directory.problem)
+                self._take_over(directory)
+        except Exception as error:
+            self.routes.problem = f"services are followed no longer: {error or type(error).__name__}"
+            log.exception("services are followed no longer; what is in force stays in force")
 
 
 def _cannot_listen(address: Address, error: OSError) -> InvalidInput:

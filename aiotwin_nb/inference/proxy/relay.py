@@ -12,7 +12,7 @@ from aiohttp.http import HttpVersion10
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from aiotwin_nb.inference.proxy.bodies import LAST_CHUNK, BadBody, RequestBody, chunk, send_to_client
+from aiotwin_nb.inference.proxy.bodies import LAST_CHUNK, BadBody, RequestBody, break_off, chunk, send_to_client
 from aiotwin_nb.inference.proxy.door import Door, refusal
 from aiotwin_nb.inference.proxy.headers import (
     CHUNKED,
@@ -22,6 +22,7 @@ from aiotwin_nb.inference.proxy.headers import (
     request_head,
     response_head,
 )
+from aiotwin_nb.inference.proxy.health import Health
 from aiotwin_nb.inference.proxy.limits import Limits
 from aiotwin_nb.inference.proxy.routing import FAILING, Attempt, Refused, Route, Routes, Upstream
 from aiotwin_nb.inference.proxy.upstream import (
@@ -92,8 +93,9 @@ class Relay:
         in_flight: how many requests are on their way
     """
 
-    def __init__(self, routes: Routes, limits: Limits, name: str) -> None:
+    def __init__(self, routes: Routes, health: Health, limits: Limits, name: str) -> None:
         self._routes = routes
+        self._health = health
         self._limits = limits
         self._via = name.encode("ascii")
         self._kept = _Done(True)
@@ -166,7 +168,10 @@ class Relay:
 
     async def _answer(self, job: _Job) -> tuple[Attempt, _Answer]:
         """Return the head of an answer; raises Refused when no instance gives one."""
-        first = job.route.choose(time.monotonic())
+        now = time.monotonic()
+        if to_ping := job.route.to_ping(now):
+            self._health.ping(job.route, to_ping)
+        first = job.route.choose(now)
         try:
             return await self._try(job, first, may_decline=True)
         except InstanceError as error:
@@ -285,8 +290,7 @@ class Relay:
             if pieces:
                 await send_to_client(door, LAST_CHUNK, idle)
         except BODY_ERRORS:  # of the instance or of the client: either way the client must not take it for complete
-            if door.transport is not None:
-                door.transport.abort()
+            break_off(door)
             return self._closed
         return self._kept if keep else self._closed
 
@@ -327,6 +331,8 @@ def place(request: web.BaseRequest) -> tuple[str, bytes]:
     host = hosts[0].strip() if hosts else ""
     if not target.startswith(("/", "*")):  # absolute form: its host counts (RFC 9112, section 3.2.2)
         parts = urlsplit(target)
+        if not parts.netloc:
+            raise Refused(400, "a request's target is a path, or a URL with a host")
         host = parts.netloc.rpartition("@")[2]
         target = target.partition(parts.netloc)[2] or "/"
         target = target if target.startswith("/") else f"/{target}"

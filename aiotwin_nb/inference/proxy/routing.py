@@ -73,6 +73,7 @@ class Route:
         self.tally = Tally()
         self.clients = Clients(limits.clients)
         self.retries = 0
+        self.pinging = False
         self._policy = policy
         self._place = (node, seed)
         self._limits = limits
@@ -110,6 +111,12 @@ class Route:
                     503, f"every instance of {self.service.name} has {most} requests in flight", retry_after=1
                 )
         return upstreams[self._policy.choose(candidates, self.estimates, now).id]
+
+    def to_ping(self, now: float) -> list[Upstream]:
+        """Return the instances whose nodes the policy wants to be pinged before it chooses."""
+        if self.pinging or not self._candidates:
+            return []
+        return [self.upstreams[each.id] for each in self._policy.probes(self._candidates, self.estimates, now)]
 
     def put_in(self, upstream: Upstream) -> None:
         """Let an instance take requests."""

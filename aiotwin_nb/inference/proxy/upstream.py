@@ -180,8 +180,9 @@ class Pool:
                 _, connection = await loop.create_connection(lambda: Connection(loop), self.host, self.port)
         except TimeoutError:
             raise Unreachable(f"no connection to {self.authority.decode()} within {self._limits.connect:g} s") from None
-        except OSError as error:
-            raise Unreachable(f"no connection to {self.authority.decode()}: {error.strerror or error}") from None
+        except (OSError, UnicodeError) as error:  # the latter for what cannot be a host name
+            why = getattr(error, "strerror", None) or error
+            raise Unreachable(f"no connection to {self.authority.decode()}: {why}") from None
         return connection
 
 

@@ -2,23 +2,29 @@
 
 import asyncio
 import functools
+import logging
+import os
 import time
 from contextlib import asynccontextmanager, suppress
 
+import uvloop
 from aiohttp import web
 
 from aiotwin_nb.inference.proxy import FixedSource, Limits, Proxy
 from aiotwin_nb.inference.services import Instance, Service
 
+SILENT = logging.Logger("instance", logging.CRITICAL + 1)  # what breaks off at an instance is meant to
+LOOP = None if os.environ.get("AIOTWIN_TEST_LOOP") == "asyncio" else uvloop.Loop
 QUICK = Limits(probe_every=0.2, probe_again=0.1, drain=5.0)
 
 
 def in_loop(test):
-    """Run an asynchronous test; it must end within a minute."""
+    """Run an asynchronous test, in the loop that the command uses; it must end within a minute."""
 
     @functools.wraps(test)
     def wrapped(*args, **kwargs):
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 60))
+        with asyncio.Runner(loop_factory=LOOP) as runner:
+            runner.run(asyncio.wait_for(test(*args, **kwargs), 60))
 
     return wrapped
 
@@ -41,7 +47,7 @@ class Backend:
         self.requests = []
 
     async def start(self):
-        server = web.Server(self._handle, access_log=None, auto_decompress=False)
+        server = web.Server(self._handle, access_log=None, logger=SILENT, auto_decompress=False)
         self.server = server
         self.listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", self.port)
         self.port = self.listener.sockets[0].getsockname()[1]

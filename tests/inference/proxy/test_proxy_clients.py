@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import random
+import socket
+import struct
 from dataclasses import replace
 
 import pytest
@@ -19,6 +22,9 @@ from proxy_stage import QUICK, Backend, RawBackend, get, in_loop, stage, talk, u
         (b"GET / HTTP/1.1\r\nHost: svc\r\nno colon\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: svc\r\nA : b\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET nonsense HTTP/1.1\r\nHost: svc\r\n\r\n", 400),
+        (b"GET http://[bad/ HTTP/1.1\r\nHost: svc\r\n\r\n", 400),
+        (b"GET http:/// HTTP/1.1\r\nHost: svc\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: svc\r\nHost: other\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: svc\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: svc\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", 400),
@@ -39,6 +45,24 @@ async def test_what_is_no_proper_request_is_answered_and_goes_to_no_instance(dat
         assert json.loads(got.body)["error"]
         assert not backend.requests
         assert (await talk(proxy, get())).status == 200  # it goes on
+
+
+@in_loop
+async def test_whatever_comes_the_proxy_answers_or_closes_and_goes_on(caplog):
+    draw = random.Random(7)
+    whole = get("/a?b", "X-One: 1", "Transfer-Encoding: chunked", method="PATCH") + b"5\r\nhello\r\n0\r\n\r\n"
+    async with stage(Backend()) as proxy:
+        for _ in range(300):
+            data = bytearray(whole)
+            for _ in range(draw.randint(1, 4)):
+                place = draw.randrange(len(data))
+                data[place : place + draw.randint(0, 3)] = draw.choice([b"", b"\r\n", b":", b"\x00", draw.randbytes(2)])
+            got = await talk(proxy, bytes(data), end=True)
+            assert got.status in (None, 200, 400, 404, 405, 408, 417, 431, 501)
+        assert (await talk(proxy, get())).status == 200
+        await until(lambda: proxy.connections == 0)
+        assert proxy.stats()["in_flight"] == 0
+    assert not [record.message for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
 
 
 @in_loop
@@ -112,6 +136,7 @@ async def test_the_instance_is_left_alone_when_the_client_is_gone():
         _, writer = await asyncio.open_connection(*proxy.address)
         writer.write(get())
         await until(lambda: proxy.stats()["in_flight"] == 1)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
         await asyncio.wait_for(gone.wait(), 10)
         await until(lambda: proxy.stats()["in_flight"] == 0)
