@@ -6,7 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import sqrt
-from statistics import median
+from statistics import NormalDist, median
 
 from aiotwin_nb.errors import InvalidInput
 
@@ -43,14 +43,15 @@ class AccuracyWindow:
         return 100 * low, 100 * high
 
 
-def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a share (JASA 22, 1927); 0 to 1 without trials."""
-    if not trials:
+def wilson(hits: int, count: int, error: float = 0.05) -> tuple[float, float]:
+    """Wilson's score interval of a share, confidence 1 − error (JASA 22, 1927); 0 to 1 without cases."""
+    if not count:
         return 0.0, 1.0
-    share = successes / trials
-    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    z = NormalDist().inv_cdf(1 - error / 2)
+    share, spread = hits / count, z * z / count
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * sqrt(share * (1 - share) / count + spread / count / 4) / (1 + spread)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

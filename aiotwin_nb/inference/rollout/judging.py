@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from statistics import NormalDist
 
 from aiotwin_nb.decision.validation import Verdict
 from aiotwin_nb.errors import InvalidInput
+from aiotwin_nb.inference.monitoring.accuracy import wilson
 
 _LIKELY = 0.2  # error of the interval by which a loss is probable in the end, as that of the learning side's forecasts
 
@@ -159,12 +159,3 @@ def difference(hits_new: int, count_new: int, hits_old: int, count_old: int, err
     points = new - old
     down, up = math.hypot(new - low_new, high_old - old), math.hypot(high_new - new, old - low_old)
     return Difference(100 * points, 100 * (points - down), 100 * (points + up))
-
-
-def wilson(hits: int, count: int, error: float) -> tuple[float, float]:
-    """Wilson's score interval of a share, confidence 1 − error."""
-    z = NormalDist().inv_cdf(1 - error / 2)
-    share, spread = hits / count, z * z / count
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / count + spread / count / 4) / (1 + spread)
-    return min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share)  # rounding must not pass the share

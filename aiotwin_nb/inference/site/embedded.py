@@ -248,7 +248,11 @@ class Continuum:
             self.in_background(calm())
 
     async def place(self, replicas: Mapping[str, int]) -> None:
-        """Run these replicas, and no others; those that come are ready before others go."""
+        """Run these replicas, and no others; those that come are ready before others go.
+
+        Where placements adapt, they may be changed again once they are `dwell_s` old.
+        """
+        await self.settled()
         for node, count in replicas.items():
             self._check_node(node)
             if count < 0 or (count and node in self.down):
@@ -338,7 +342,7 @@ class Continuum:
                 for (node, i), n in sorted(self.last_edges.items())
             ],
             "links": [{"a": a, "b": b, "rtt_ms": ms} for a, ways in self.rtt_ms.items() for b, ms in ways.items()],
-            "missed": [vars(missed) for missed in (self._placing.missed if self._placing.placement else ())],
+            "missed": [vars(missed) for missed in self._refreshed().missed],
             "learning": self.learner.status,
             "problems": self.problems[-5:],
         }
@@ -412,9 +416,21 @@ class Continuum:
 
     def _settled(self, replicas: Mapping[str, int]) -> PlacementState:
         """The state of placing with replicas that somebody chose."""
-        state = replace(self._placing, replicas=dict(replicas), copies=self._placing.copies | set(replicas))
+        state, self._change = self._refreshed(), Change()
+        state = replace(state, replicas=dict(replicas), copies=state.copies | set(replicas))
         placement = described(state.question(), replicas)
         return replace(state, placement=placement, changed_at=time.monotonic(), asked=None, best=None)
+
+    def _refreshed(self) -> PlacementState:
+        """The state of placing with nodes, links, load and replicas as they are."""
+        infrastructure, _, _ = self._placing.infrastructure.apply_possible([self._change])
+        return replace(
+            self._placing,
+            infrastructure=infrastructure,
+            links_ms={a: dict(ways) for a, ways in self.rtt_ms.items()},
+            load={i: share for i, share in self.load().items() if i in infrastructure.nodes},
+            replicas={i: n for i, n in self.replicas().items() if i in infrastructure.nodes},
+        )
 
     async def _adapt(self, qos: Mapping[str, float]) -> None:
         change, self._change = self._change, Change()

@@ -54,6 +54,7 @@ class Learner:
         self._starting: asyncio.Future[api.Run] | None = None
         self._alarmed: set[str] = set()
         self.rules = Rules()
+        self._tried = ""  # the model that is a canary now, or was last
         self.status = ""
         self.busy = False
 
@@ -95,30 +96,33 @@ class Learner:
     async def roll_out(self, checkpoint: str) -> RolloutEnded:
         """Try a model as a canary; all instances have it afterwards, or none. `checkpoint`: a file or a run.
 
-        A single instance gets company for that time.
+        A single instance gets company for that time. Raises InvalidInput for what is no model, or the one that answers.
         """
         site = self._site
         if site.service.run is None:
             raise InvalidInput("the synthetic service has no model; give the site's service a run")
         if self.busy:
             raise InvalidInput("another model is being tried; wait for its end")
-        self.busy = True
+        self.busy, replicas = True, dict[str, int]()
         try:
+            self._tried = await asyncio.to_thread(_model_id, checkpoint)
             await site.settled()
             replicas = site.replicas()
             if sum(replicas.values()) == 1:
                 await site.place(dict.fromkeys(replicas, 2))
             alive = [each for each in site.instances.values() if each.alive and each.wanted]
             targets = [Target(each.id, each.admin) for each in alive]
+            if self._tried in [await _model_of(target.admin) for target in targets]:
+                raise InvalidInput(f"{checkpoint}: its model, {self._tried}, is the one that answers; give another")
             ended = await roll_out(targets, checkpoint, self._observe, site.record, rules=self.rules)
             site.record(RolledOut(checkpoint, ended.verdict == "kept", ended.reason))
             if ended.verdict == "kept":
                 site.service = site.service.model_copy(update={"run": checkpoint})  # instances that come have it too
                 self._begin_again()
-            if sum(replicas.values()) == 1:
-                await site.place(replicas)
             return ended
         finally:
+            if sum(replicas.values()) == 1:
+                await site.place(replicas)
             self._labels.restart()
             self.busy = False
 
@@ -175,18 +179,17 @@ class Learner:
     async def _observe(self, canaries: Collection[str]) -> Window:
         """What one window of time shows of the canaries and of the others."""
         site = self._site
-        models = {await _model_of(site.instances[i].admin) for i in canaries if i in site.instances}
-        before = self._counts(canaries, models)
+        before = self._counts(canaries)
         await asyncio.sleep(site.spec.window_s)
-        after = self._counts(canaries, models)
+        after = self._counts(canaries)
         return Window(*(_minus(a, b) for a, b in zip(after, before, strict=True)))
 
-    def _counts(self, canaries: Collection[str], models: Collection[str]) -> tuple[Counts, Counts]:
+    def _counts(self, canaries: Collection[str]) -> tuple[Counts, Counts]:
         """Everything seen so far, of the old model and of the new one."""
         found = []
         for new in (False, True):
             served = [n for i, n in self._site.served.items() if (i in canaries) is new]
-            right = [n for model, n in self._right.items() if (model in models) is new]
+            right = [n for model, n in self._right.items() if (model == self._tried) is new]
             found.append(
                 Counts(
                     sum(n["requests"] for n in served),
@@ -196,6 +199,12 @@ class Learner:
                 )
             )
         return found[0], found[1]
+
+
+def _model_id(checkpoint: str) -> str:
+    from aiotwin_nb.inference.service.checkpoints import resolve  # imports Flower
+
+    return resolve(checkpoint).id
 
 
 def _status(run: api.Run) -> str:

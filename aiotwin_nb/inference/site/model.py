@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from aiotwin_nb.continuum import Infrastructure, Node, Role, exact
 from aiotwin_nb.errors import InvalidInput, did_you_mean
-from aiotwin_nb.inference.balancing import policies
+from aiotwin_nb.inference.balancing import DEFAULT_POLICY, policies
 from aiotwin_nb.inference.placement import Group, Rules, Terms
 from aiotwin_nb.inference.services import DEFAULT_MAX_LATENCY_MS
 from aiotwin_nb.orchestration.rundir import RunDirectory
@@ -95,7 +95,7 @@ class SiteSpec(_Section):
     name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]*$")]
     seed: int = Field(1, ge=0, lt=2**63)
     service: ServiceSpec = ServiceSpec()
-    policy: str = "qos_bandit"
+    policy: str = DEFAULT_POLICY
     nodes: list[NodeSpec] = Field(min_length=1, max_length=64)
     registry: NodeId | None = Field(None, description="the node that images and models come from")
     clients: list[ClientSpec] = Field(default_factory=list)

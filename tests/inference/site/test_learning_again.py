@@ -2,9 +2,11 @@
 
 import pytest
 import yaml
+from site_support import children
 from sklearn.datasets import load_digits
 
-from aiotwin_nb import run
+from aiotwin_nb import attach, run
+from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.inference.monitoring.events import DriftFound, RetrainingStarted, RolledOut
 from aiotwin_nb.inference.monitoring.recorder import read_record
 from aiotwin_nb.inference.rollout import RolloutJudged, RolloutStarted
@@ -42,26 +44,67 @@ def slowest(site, instance):
     return site.rows()[-1].get(f"inference/instance/{instance}/p95_ms", 0.0)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_drift_leads_to_a_new_model_and_a_bad_one_is_reverted(tmp_path):
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """A folder with the scenarios before and after the drift, and a run of the first."""
+    folder = tmp_path_factory.mktemp("learned")
     for name, noise in (("before", {}), ("after", {"kind": "shift", "share": 1.0})):
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(scenario(name, noise)))
-    first = run(tmp_path / "before.yaml", out=tmp_path / "first", tracking="off").wait(120)
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(scenario(name, noise)))
+    first = run(folder / "before.yaml", out=folder / "first", tracking="off").wait(120)
     assert first.summary["final_accuracy"] > 80
-    spec = SiteSpec.model_validate(
+    return folder
+
+
+def site_spec_of(learned, **changes):
+    return SiteSpec.model_validate(
         {
             "name": "loop",
-            "service": {"name": "digits", "run": str(tmp_path / "first"), "max_latency_ms": 2000},
-            "nodes": [{"id": "a", "rtt_ms": {"b": 2}}, {"id": "b"}],
+            "service": {"name": "digits", "run": str(learned / "first"), "max_latency_ms": 2000},
             "policy": "round_robin",
+            "nodes": [{"id": "a", "rtt_ms": {"b": 2}}, {"id": "b"}],
             "clients": [{"id": "cameras", "node": "a", "rate": 40}],
             "placement": {"a": 1, "b": 1},
             "window_s": 1,
             "labels": {"share": 0.7, "delay_s": 0.3, "size": 30},
-            "retrain": {"below": 60, "windows": 2, "scenario": str(tmp_path / "after.yaml")},
+            "retrain": {"below": 60, "windows": 2, "scenario": str(learned / "after.yaml")},
+            **changes,
         }
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_closing_ends_the_learning_run_too(learned, tmp_path):
+    before = children()
+    with Site(site_spec_of(learned), out=tmp_path / "record", tracking="off", stream=digits(1)) as site:
+        site.wait_for(lambda: site.snapshot()["learning"] == "learning", 60)
+    assert children() == before
+    (at,) = (tmp_path / "record" / "learning").iterdir()
+    assert attach(at).status in ("stopped", "finished")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_single_instance_gets_company_for_a_roll_out(learned):
+    spec = site_spec_of(learned, placement={"a": 1}, window_s=0.5)
+    with Site(spec, stream=digits(0)) as site:
+        site.wait_windows(2)
+        with pytest.raises(InvalidInput, match="is the one that answers"):
+            site.roll_out(learned / "first")
+        older = sorted((learned / "first" / "checkpoints").glob("*.npz"))[0]
+        ended = site.roll_out(older)
+        assert "could not be judged" not in ended.reason  # both have been seen
+        assert site.replicas() == {"a": 1}
+        site.wait_windows(1)
+        assert sum(row.get("inference/failed", 0) for row in site.rows()) == 0
+        with pytest.raises(InvalidInput, match="nothing"):
+            site.roll_out(learned / "nothing")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_drift_leads_to_a_new_model_and_a_bad_one_is_reverted(learned, tmp_path):
+    spec = site_spec_of(learned)
     with Site(spec, out=tmp_path / "record", tracking="offline", stream=digits(0)) as site:
 
         def accuracies():
@@ -86,7 +129,7 @@ def test_drift_leads_to_a_new_model_and_a_bad_one_is_reverted(tmp_path):
         seen = len(accuracies())
         site.wait_for(lambda: len(accuracies()) >= seen + 3, 60)
         assert min(accuracies()[-2:]) > 70
-        ended = site.roll_out(tmp_path / "first")  # what was right once is wrong now
+        ended = site.roll_out(learned / "first")  # what was right once is wrong now
         assert ended.verdict == "reverted", ended.reason
         seen = len(accuracies())
         site.wait_for(lambda: len(accuracies()) >= seen + 3, 60)

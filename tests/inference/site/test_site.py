@@ -195,6 +195,21 @@ def test_a_good_policy_avoids_a_slow_link():
         site.wait_for(lambda: len(site.rows()) > 8 and min(_last(site, "inference/qos_share", 4)) >= 0.9)
 
 
+def test_nodes_join_and_leave_where_placements_are_made_by_hand():
+    with Site(site_spec(placement={"a": 1})) as site:
+        site.new_node("c", rtt_ms={"a": 2}, slots=1)
+        site.place({"c": 1})
+        site.wait_for(lambda: {i["node"] for i in site.snapshot()["instances"]} == {"c"} and qos(site) == 1)
+        assert site.snapshot()["missed"] == []
+        site.kill("c")
+        site.wait_for(lambda: qos(site) == 0)
+        assert [m["group"] for m in site.snapshot()["missed"]] == ["cameras"]
+        with pytest.raises(InvalidInput, match="while it is down"):
+            site.place({"c": 1})
+        site.restore("c")
+        site.wait_for(lambda: site.replicas() == {"c": 1} and qos(site) == 1)
+
+
 def _last(site, name, count):
     return [row.get(name, 0.0) for row in site.rows()[-count:]]
 
