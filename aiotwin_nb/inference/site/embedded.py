@@ -10,9 +10,11 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+import aiohttp
 
 from aiotwin_nb.continuum import Change
 from aiotwin_nb.errors import AIoTwinError, InvalidInput, did_you_mean
@@ -574,6 +576,27 @@ class Continuum:
 
     def _node_of(self, instance: str) -> str | None:
         return self.instances[instance].node if instance in self.instances else None
+
+    async def ask(self, node: str, inputs: Sequence[Any]) -> dict[str, Any]:
+        """One request of a device at a node, through the proxy that it uses; raises InvalidInput without an answer."""
+        door = self._door(node)
+        if door is None:
+            raise InvalidInput(f"{node}: there is no proxy for it; nodes are {', '.join(self.nodes)}")
+        named = {"Host": self.service.name}
+        limit = aiohttp.ClientTimeout(total=max(1.0, 5 * self.service.max_latency_ms / 1000))
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=limit) as http,
+                http.post(
+                    f"{door}/predict", json={"inputs": list(inputs)}, headers={"Host": self.service.name}
+                ) as reply,
+            ):
+                answer: dict[str, Any] = await reply.json(content_type=None)
+                if reply.status != 200:
+                    raise InvalidInput(f"{self.service.name} answered {reply.status}: {answer}")
+                return answer
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise InvalidInput(f"{self.service.name} did not answer: {error or 'time-out'}") from None
 
     def _proxy_for(self, node: str) -> str | None:
         """The node whose proxy clients at a node use: their own, else the nearest that is up."""

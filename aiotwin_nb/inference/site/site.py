@@ -164,6 +164,13 @@ class Site:
         """Let clients ask about other samples from now on: concept drift."""
         self._site.stream = stream
 
+    def ask(self, node: str, *inputs: Any) -> dict[str, Any]:
+        """Ask the service as a device at a node does, through its proxy; returns the service's answer.
+
+        Raises InvalidInput when nobody answers, or not with success.
+        """
+        return self._await(self._site.ask(node, inputs))
+
     def roll_out(self, checkpoint: str | Path) -> RolloutEnded:
         """Try a model as a canary; kept everywhere or reverted. `checkpoint`: a file or a run's folder."""
         return self._await(self._site.learner.roll_out(str(Path(checkpoint).resolve())))

@@ -140,9 +140,17 @@ def _draw_boxes(axes: Axes, snapshot: Snapshot, places: Mapping[str, Mapping[str
 def _box(axes: Axes, kind: str, y: float, name: str, words: str, qos: float | None) -> None:
     colour, dashes, sign = quality_look(qos)
     x, width = _COLUMNS[kind], _WIDTH[kind]
-    look: dict[str, Any] = {"facecolor": "white", "edgecolor": colour, "linestyle": dashes, "linewidth": 1.8, "zorder": 3}
+    look: dict[str, Any] = {
+        "facecolor": "white",
+        "edgecolor": colour,
+        "linestyle": dashes,
+        "linewidth": 1.8,
+        "zorder": 3,
+    }
     style = "round,pad=0,rounding_size=0.02"
-    axes.add_patch(FancyBboxPatch((x - width / 2, y - 0.2), width, 0.4, boxstyle=style, mutation_aspect=6, **look))
+    axes.add_patch(
+        FancyBboxPatch((x - width / 2, y - 0.2), width, 0.4, boxstyle=style, mutation_aspect=6, zorder=3, **look)
+    )
     axes.text(
         x,
         y + 0.07,
