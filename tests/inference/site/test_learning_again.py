@@ -122,6 +122,8 @@ def test_drift_leads_to_a_new_model_and_a_bad_one_is_reverted(learned, tmp_path)
         site.wait_for(lambda: slowest(site, "b-1") > 250, 60)
         site.restore("b")
         site.wait_for(lambda: 0 < slowest(site, "b-1") < 250, 60)
+        site.wait_for(lambda: site.snapshot()["qos"] == 1, 60)
+        calm = len(site.rows())  # what an overload breaks off is not the roll-outs' fault
         site.use_stream(digits(1))
         site.wait_for(lambda: accuracies()[-1] < 30, 60)
         site.wait_for(rolled_out, 240)
@@ -134,7 +136,8 @@ def test_drift_leads_to_a_new_model_and_a_bad_one_is_reverted(learned, tmp_path)
         seen = len(accuracies())
         site.wait_for(lambda: len(accuracies()) >= seen + 3, 60)
         assert accuracies()[-1] > 70
-        assert sum(row.get("inference/failed", 0) for row in site.rows()) == 0
+        failed = {row["round"]: row["inference/failed"] for row in site.rows() if row.get("inference/failed")}
+        assert not [number for number in failed if number >= calm], (calm, failed)
         assert site.problems == []
         (started,) = [event for event in events() if isinstance(event, RetrainingStarted)]
         assert "below 60 % for 2 windows" in started.reason
