@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from aiotwin_nb import __version__, cli_cluster, cli_inference
+from aiotwin_nb import __version__, cli_cluster, cli_inference, cli_simulate
 from aiotwin_nb.errors import AIoTwinError, InvalidInput, RunFailed, did_you_mean
 from aiotwin_nb.scenario import (
     Scenario,
@@ -766,6 +766,11 @@ VERBS = {
     "inject": (_inject_arguments, _inject, "let a node join or leave a run at the next round boundary"),
     "cluster": (cli_cluster.add_arguments, cli_cluster.run, "get a K3s cluster, look at it, label it, clean it up"),
     **cli_inference.VERBS,
+    "simulate": (
+        cli_simulate.add_arguments,
+        cli_simulate.run,
+        "balancing policies side by side on a simulated continuum",
+    ),
     "notebook": (_notebook_arguments, _notebook, "execute a notebook headless, with parameters"),
     "lab": (_lab_arguments, _lab, "copy the notebooks into a folder and open JupyterLab there"),
     "schema": (_nothing, _schema, "JSON schema of the scenario file"),

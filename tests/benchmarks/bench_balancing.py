@@ -98,10 +98,6 @@ def picture(qos: np.ndarray) -> Figure:
             colour, marker = LOOKS.get(name, (GREY, "."))
             size = 14 if name == ORACLE else 8
             left.plot(mean, row, marker, color=colour, ms=size, mew=2 if name == ORACLE else 0.5, label=name)
-    handles, labels = left.get_legend_handles_labels()
-    shown = {label: handle for handle, label in zip(handles, labels, strict=True) if label in LOOKS}
-    shown["other policies"] = handles[labels.index("random")]
-    left.legend(shown.values(), shown.keys(), frameon=False, fontsize=9, loc="lower left")
     left.set_yticks(range(len(FAMILIES)), list(FAMILIES))
     left.invert_yaxis()
     left.set_xlabel("requests within the bound (%), mean of the family")
@@ -111,14 +107,17 @@ def picture(qos: np.ndarray) -> Figure:
         series = simulate(scenario, name).series(2.0)
         colour, _ = LOOKS[name]
         style = {"ls": ":" if name == ORACLE else "-", "lw": 2.2 if name == DEFAULT_POLICY else 1.4}
-        right.plot(series["start"] + 1, 100 * series["qos"], color=colour, label=name, **style)
+        right.plot(series["start"] + 1, 100 * series["qos"], color=colour, **style)
     for outage in scenario.outages:
         right.axvspan(outage.start, outage.end, color=GREY, alpha=0.12, lw=0)
     right.set_xlim(0, scenario.seconds)
     right.set_xlabel("seconds")
     right.set_ylabel("requests within the bound (%), 2 s windows")
-    right.set_title(f"One scenario, {scenario.name}: an instance is gone where it is grey", loc="left", fontsize=11)
-    right.legend(frameon=False, fontsize=9, loc="lower right")
+    right.set_title(f"One scenario, {scenario.name}: some instance is gone where it is grey", loc="left", fontsize=11)
+    handles, labels = left.get_legend_handles_labels()
+    shown = {label: handle for handle, label in zip(handles, labels, strict=True) if label in LOOKS}
+    shown["other policies"] = handles[labels.index("random")]
+    figure.legend(shown.values(), shown.keys(), frameon=False, loc="outside lower center", ncols=len(shown))
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     return figure

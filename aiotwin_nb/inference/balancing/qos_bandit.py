@@ -51,9 +51,9 @@ class Tuning:
 
     memory: float = 15.0
     fade_s: float = 4.0
-    hope: float = 0.7
+    hope: float = 0.5
     hope_weight: float = 0.5
-    spread: float = 0.2
+    spread: float = 0.1
     elasticity: float = 0.5
     safe: float = 2.0
     lost: float = -1.0
@@ -132,7 +132,7 @@ class Beliefs(Blind):
     def failed(self, instance: str, now: float) -> None:
         """Count a late answer and begin a cool-down; requests that fail together count as one failure."""
         belief = self._arrived(instance)
-        belief.learn(LOG[0] + log(FAILED), belief.way.popleft()[1], now, self.tuning)
+        belief.learn(log(FAILED), belief.way.popleft()[1], now, self.tuning)
         if now < belief.until:
             return
         tuning = self.tuning

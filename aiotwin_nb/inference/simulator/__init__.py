@@ -1,6 +1,7 @@
 """The continuum, simulated: nodes, links, instances with queues, clients, failures, and the very same policies."""
 
 from aiotwin_nb.inference.simulator.engine import ORACLE, simulate
+from aiotwin_nb.inference.simulator.families import FAMILIES, family
 from aiotwin_nb.inference.simulator.result import Result
 from aiotwin_nb.inference.simulator.scenario import (
     Client,
@@ -14,6 +15,7 @@ from aiotwin_nb.inference.simulator.scenario import (
 )
 
 __all__ = [
+    "FAMILIES",
     "ORACLE",
     "Client",
     "Curve",
@@ -23,6 +25,7 @@ __all__ = [
     "Replica",
     "Result",
     "Scenario",
+    "family",
     "parse_scenario",
     "simulate",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from aiotwin_nb.inference.balancing import Estimates, Policy, Setting, policies
+from aiotwin_nb.inference.balancing import Policy, Setting, policies
 from aiotwin_nb.inference.services import Instance
 from aiotwin_nb.inference.simulator.result import Result
 from aiotwin_nb.inference.simulator.scenario import Scenario
@@ -70,7 +70,7 @@ class Simulation:
         for client in scenario.clients:
             if client.node not in by_node:
                 setting = Setting(scenario.bound_ms, client.node, scenario.seed * 1009 + len(by_node))
-                known = self.policy.estimates(setting) if self.policy else Estimates
+                known = self.policy.estimates(setting) if self.policy else None
                 ways = [way(scenario, links, client.node, i.node) for i in scenario.instances]
                 by_node[client.node] = Proxy(known, ways)
         return [by_node[client.node] for client in scenario.clients]

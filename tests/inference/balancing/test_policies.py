@@ -233,10 +233,16 @@ class TestQosBandit:
     def test_forgets_that_one_was_slow(self):
         policy, known = proxy("qos_bandit")
         answer(known, A, 500.0, 0.0, times=20)
-        answer(known, B, 120.0, 0.0, times=20)
+        answer(known, B, 102.0, 0.0, times=20)
         assert policy.choose((A, B), known, 0.0) == B
-        answer(known, B, 120.0, 60.0, times=20)
+        answer(known, B, 102.0, 60.0, times=20)
         assert policy.choose((A, B), known, 60.0) == A
+
+    def test_what_is_lost_anyway_spares_the_better_one(self):
+        policy, known = proxy("qos_bandit")
+        answer(known, A, 500.0, 0.0, times=20)
+        answer(known, B, 200.0, 0.0, times=20)
+        assert policy.choose((A, B), known, 0.0) == A
 
     def test_an_answer_nobody_waited_for_is_no_error(self):
         policy, known = proxy("qos_bandit")

@@ -187,6 +187,26 @@ def test_the_oracle_is_ahead_of_every_policy(name):
     assert all(simulate(scenario, policy).qos <= possible for policy in policies.names())
 
 
+def test_the_default_is_back_within_five_seconds_of_a_link_getting_slow():
+    scenario = world(
+        nodes=(Node("n1"), Node("n2"), Node("n3")),
+        links=tuple(Link(("n1", n), curve) for n, curve in (("n2", ((0, 20), (30, 20), (30, 400), (60, 400))), ("n3", 40.0))),
+        instances=(Replica("i2", "n2", 10.0, workers=2), Replica("i3", "n3", 10.0, workers=2)),
+        clients=(Client("c1", "n1", 50.0),),
+    )  # fmt: skip
+    ours, possible = simulate(scenario, DEFAULT_POLICY), simulate(scenario, "oracle")
+    after = ours.time > 35.0
+    assert ours.kept[after].mean() >= 0.95 * possible.kept[after].mean()
+
+
+def test_the_default_uses_an_instance_within_two_seconds_of_its_return():
+    gone = world(outages=(Outage("i1", 10.0, 40.0, seen_after_s=0.0),), clients=(Client("c1", "n1", 50.0),))
+    result = simulate(gone, DEFAULT_POLICY)
+    back = (result.time > 40.0) & (result.time < 42.0)
+    assert 0 in result.instance[back]
+    assert np.isfinite(result.latency_ms).all()
+
+
 def test_the_result_says_who_got_what():
     scenario = world(clients=(Client("c1", "n1", 20.0), Client("c2", "n2", 5.0)), bound_ms=25.0)
     result = simulate(scenario, "round_robin")
