@@ -201,6 +201,12 @@ async def stats(client: ClientSession, running: Running) -> dict[str, object]:
         return (await answer.json())["services"]["svc"]  # type: ignore[no-any-return]
 
 
+async def instances_of(client: ClientSession, running: Running) -> list[dict[str, Any]]:
+    """Return what the proxy tells of the service's instances."""
+    service: Any = await stats(client, running)
+    return list(service["instances"].values())
+
+
 # The measurements.
 
 
@@ -452,15 +458,18 @@ async def slow_link(policy: str | None, name: str, target: float | None) -> None
             async with AsyncExitStack() as stack:
                 links = [await stack.enter_async_context(Link(port)) for port in ports]
                 links[1].delay = links[2].delay = FAR_S
-                with proxy([link.port for link in links], policy) as running:
-                    async with session() as client:
-                        done: list[tuple[float, float, bool]] = []
-                        asking = asyncio.create_task(load(client, running.url, 100, 12, done))
-                        await asyncio.sleep(4)
-                        service: Any = await stats(client, running)
-                        before.append(100 * service["instances"]["i0"]["requests"] / service["requests"])
-                        links[0].delay, slow_from = DELAY_S, time.perf_counter()
-                        await asking
+                starting = proxy([link.port for link in links], policy)
+                running = await asyncio.to_thread(stack.enter_context, starting)  # the links are in this loop
+                async with session() as client:
+                    while not all(each["in_rotation"] for each in (await instances_of(client, running))):
+                        await asyncio.sleep(0.01)
+                    done: list[tuple[float, float, bool]] = []
+                    asking = asyncio.create_task(load(client, running.url, 100, 12, done))
+                    await asyncio.sleep(4)
+                    service: Any = await stats(client, running)
+                    before.append(100 * service["instances"]["i0"]["requests"] / service["requests"])
+                    links[0].delay, slow_from = DELAY_S, time.perf_counter()
+                    await asking
         within = [(due, good and latency <= BOUND_MS) for due, latency, good in done if due >= slow_from]
         restored.append(seconds_until_kept(sorted(within), slow_from))
         late = [kept for due, kept in within if due >= slow_from + 5]

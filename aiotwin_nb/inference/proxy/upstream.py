@@ -196,11 +196,14 @@ async def probe(pool: Pool, path: bytes, limits: Limits) -> int:
             connection.start("GET", limits)
             connection.send(request)
             async with asyncio.timeout(limits.probe):
-                message, body = await connection.head(limits.probe)
+                message, body = await connection.head(None)
                 while not body.is_eof():  # whatever it says beside the status
                     await body.readany()
                 body.read_nowait()
             pool.give_back(connection)
+        except TimeoutError:
+            connection.close()
+            raise TooLate(f"no answer within {limits.probe:g} s") from None
         except BODY_ERRORS:
             connection.close()
             raise BrokenOff("its answer to a probe broke off") from None

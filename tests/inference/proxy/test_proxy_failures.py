@@ -205,6 +205,16 @@ async def test_an_instance_that_is_silent_is_given_up_and_no_longer_asked():
 
 
 @in_loop
+async def test_a_probe_without_an_answer_in_time_is_said_to_be_late():
+    backend = await asyncio.start_server(lambda reader, writer: asyncio.sleep(30), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{backend.sockets[0].getsockname()[1]}"
+    source = FixedSource(Service("svc", (Instance("i0", url, "n"),)))
+    async with Proxy(source, limits=replace(QUICK, probe=0.1)) as proxy:
+        await until(lambda: state(proxy, "i0")["state"] == "probe: no answer within 0.1 s")
+    backend.close()
+
+
+@in_loop
 async def test_an_answer_that_is_no_http_is_a_bad_gateway():
     async def nonsense(head, reader, writer):
         writer.write(b"220 mail.example ESMTP\r\n\r\n")
