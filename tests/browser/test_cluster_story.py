@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from playwright.sync_api import expect
 from testbed_support import HOME, run_testbed, turn, unavailable
@@ -58,7 +56,7 @@ def test_a_cluster_is_chosen_in_the_panel(open_notebook, administrator):
     notebook = open_notebook([LAB.format(kubeconfig=kubeconfig), "lab.session.cluster", "lab.close()"])
     lab = LabView(notebook.run(0))
     expect(lab.area.get_by_text("All nodes are simulated on this machine")).to_be_visible()
-    lab.button("Attach").first.click()
+    lab.area.locator(".aiotwin-ways").get_by_role("button", name="Attach").click()
     expect(lab.area.get_by_text("the namespace aiotwin:")).to_be_visible()  # missing, with the command that makes it
     expect(lab.area.get_by_text("kubectl create namespace aiotwin")).to_be_visible()
     notebook.screenshot("cluster-lacking", 0)
@@ -68,7 +66,7 @@ def test_a_cluster_is_chosen_in_the_panel(open_notebook, administrator):
     row = lab.area.get_by_role("row").filter(has_text="worker-1")
     for words in ("client", "Ready", "n2 20", "3: 40", "4.1 GB"):
         expect(row).to_contain_text(words)
-    lab.area.locator(".aiotwin-row").get_by_role("button", name=re.compile("Attach$")).last.click()
+    lab.area.get_by_title("Use this cluster").click()
     expect(lab.area.get_by_text("runs start here")).to_be_visible()
     expect(lab.launch.get_by_text("on the cluster")).to_be_visible()
     assert "kubernetes" in lab.launch.get_by_role("combobox").first.input_value()
@@ -84,7 +82,7 @@ def test_a_cluster_is_chosen_in_the_panel(open_notebook, administrator):
     notebook.tab.theme(DARK)
     notebook.screenshot("cluster-attached-dark", 0)
 
-    lab.button("Embedded").click()
+    lab.area.locator(".aiotwin-ways").get_by_role("button", name="Embedded").click()
     expect(lab.area.get_by_text("All nodes are simulated on this machine")).to_be_visible()
     expect(lab.launch.get_by_text("on the cluster")).to_have_count(0)
     assert "aiotwin" not in notebook.run(1).inner_text()
