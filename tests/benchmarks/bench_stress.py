@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent), str(HERE.parent / "k3s")]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "k3s"), str(HERE.parent)]
 
 from conftest import cluster  # noqa: E402
 from k3s_support import IMAGES, NAMESPACE, Bed, LiveRun  # noqa: E402
