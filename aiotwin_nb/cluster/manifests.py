@@ -26,6 +26,20 @@ LOOPBACK_PORT = 9001
 CONFIG, CERTIFICATES, SCRATCH = "/etc/fl-service", "/etc/fl-service-tls", "/tmp"
 CONFIG_FILE, TASK_FILE, READY_FILE = "config.json", "task.py", f"{SCRATCH}/ready"
 USER = 10001
+# What the Pod Security profile "restricted" asks of a pod and of each of its containers, and a read-only root besides.
+POD_SECURITY: Manifest = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+CONTAINER_SECURITY: Manifest = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 RUN_LABEL, ROLE_LABEL, NODE_LABEL = "aiotwin.io/run", "aiotwin.io/role", "aiotwin.io/node"
 PART_OF = "app.kubernetes.io/part-of"
 READY_SECONDS, ALIVE_SECONDS = 10, 60  # a ready file older than this: not ready; dead, start again
@@ -158,13 +172,7 @@ def _deployment(service: Service, names: Names, images: Images) -> Manifest:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 3,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": POD_SECURITY,
         "containers": _containers(service, images),
         "volumes": _volumes(service, names.of(service.role, service.node)),
         "tolerations": [_tolerate(taint) for taint in ("not-ready", "unreachable")],
@@ -232,12 +240,7 @@ def _container(
             {"name": "HOME", "value": SCRATCH},
             {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"},
         ],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONTAINER_SECURITY,
         "resources": {
             "requests": {"cpu": "50m" if role.endswith("aggregator") else "100m", "memory": f"{memory[0]}Mi"},
             "limits": {"memory": f"{memory[1]}Mi"},

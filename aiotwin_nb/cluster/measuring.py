@@ -22,7 +22,7 @@ from aiotwin_nb.cluster.applying import delete
 from aiotwin_nb.cluster.connection import Connection
 from aiotwin_nb.cluster.labelling import Labelling, plan_labels
 from aiotwin_nb.cluster.labels import ID, MEASURED
-from aiotwin_nb.cluster.manifests import USER, Names, dns_label
+from aiotwin_nb.cluster.manifests import CONTAINER_SECURITY, POD_SECURITY, Names, dns_label
 from aiotwin_nb.cluster.source import nodes_of
 from aiotwin_nb.cluster.watching import Object
 from aiotwin_nb.continuum import Node, Role, exact
@@ -213,12 +213,7 @@ class _Pods:
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": 0,
             "nodeSelector": {"kubernetes.io/hostname": place},
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": POD_SECURITY,
             "containers": [
                 {
                     "name": "probe",
@@ -227,12 +222,7 @@ class _Pods:
                     "command": ["python3", "-c", Path(link_probe.__file__).read_text(encoding="utf-8"), *arguments],
                     "terminationMessagePath": RESULT,
                     "terminationMessagePolicy": "FallbackToLogsOnError",
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "readOnlyRootFilesystem": True,
-                        "runAsNonRoot": True,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
+                    "securityContext": CONTAINER_SECURITY,
                     "resources": {"requests": {"cpu": "50m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
                 }
             ],

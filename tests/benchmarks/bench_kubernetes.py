@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent), str(HERE.parent / "k3s")]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "k3s"), str(HERE.parent)]
 
 from conftest import cluster  # noqa: E402
 from k3s_support import Bed, LiveRun, processes  # noqa: E402

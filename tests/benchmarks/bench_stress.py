@@ -17,12 +17,12 @@ from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent), str(HERE.parent / "k3s")]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "k3s"), str(HERE.parent)]
 
 from conftest import cluster  # noqa: E402
 from k3s_support import IMAGES, NAMESPACE, Bed, LiveRun  # noqa: E402
 
-from aiotwin_nb.cluster.manifests import USER  # noqa: E402
+from aiotwin_nb.cluster.manifests import CONTAINER_SECURITY, POD_SECURITY  # noqa: E402
 
 RESULTS = HERE / "results" / "kubernetes-stress.md"
 NODES = ("n1", "n2")
@@ -40,23 +40,14 @@ def stress_pod(node: str, number: int) -> dict:
             "nodeSelector": {"kubernetes.io/hostname": node},
             "automountServiceAccountToken": False,
             "terminationGracePeriodSeconds": 0,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": POD_SECURITY,
             "containers": [
                 {
                     "name": "stress",
                     "image": IMAGES["aggregator_image"],
                     "imagePullPolicy": "IfNotPresent",
                     "command": ["python3", "-c", "while True: pass"],
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "readOnlyRootFilesystem": True,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
+                    "securityContext": CONTAINER_SECURITY,
                     "resources": {"requests": {"cpu": "100m", "memory": "16Mi"}},
                 }
             ],
