@@ -298,7 +298,7 @@ def draw_data(scenario: Scenario) -> Figure:
 
 
 def draw_heat(axes: Axes, counts: Sequence[Sequence[float]], labels: Sequence[int]) -> None:
-    """A heat map of samples, a row for each of `counts` and a column for each label; few labels have numbers in them."""
+    """A heat map of samples, a row for each of `counts`, a column for each label; few labels have numbers in them."""
     most = max(map(max, counts))
     axes.imshow(counts, cmap=_BLUES, vmin=0, vmax=most * 1.25, aspect="auto")
     if len(labels) <= _CHIPS_AT_MOST:
