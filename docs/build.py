@@ -144,6 +144,8 @@ def outside(folder: Path) -> Iterator[str]:
 def main(arguments: list[str]) -> int:
     """Build; returns the exit code."""
     out = Path(arguments[0] if arguments else ROOT / "build" / "docs").resolve()
+    if (out / ".buildinfo").is_file():
+        shutil.rmtree(out)  # pages of an earlier build that are no more
     with TemporaryDirectory() as folder:
         source = Path(folder) / "source"
         gather(source)
