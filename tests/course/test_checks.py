@@ -13,7 +13,6 @@ from aiotwin_nb.errors import InvalidInput
 
 from .conftest import ROOT
 
-
 import_module("aiotwin_nb.course.checks")
 ALL = checks.names()
 

@@ -89,8 +89,10 @@ def forecast(attempt: Any) -> None:
 
 
 def _evidence(before: Any, window: Any, dearer: float) -> Evidence:
-    costs = {"round_cost_before": 1000, "round_cost_after": round(1000 * dearer)}
-    return validate(before, window, **costs, spent=20_000, budget=50_000).evidence
+    after = round(1000 * dearer)
+    return validate(
+        before, window, round_cost_before=1000, round_cost_after=after, spent=20_000, budget=50_000
+    ).evidence
 
 
 def _verdict(found: Any) -> str:
