@@ -587,9 +587,7 @@ class Continuum:
         try:
             async with (
                 aiohttp.ClientSession(timeout=limit) as http,
-                http.post(
-                    f"{door}/predict", json={"inputs": list(inputs)}, headers={"Host": self.service.name}
-                ) as reply,
+                http.post(f"{door}/predict", json={"inputs": list(inputs)}, headers=named) as reply,
             ):
                 answer: dict[str, Any] = await reply.json(content_type=None)
                 if reply.status != 200:
