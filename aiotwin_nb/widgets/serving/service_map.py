@@ -149,7 +149,7 @@ def _box(axes: Axes, kind: str, y: float, name: str, words: str, qos: float | No
     }
     style = "round,pad=0,rounding_size=0.02"
     axes.add_patch(
-        FancyBboxPatch((x - width / 2, y - 0.2), width, 0.4, boxstyle=style, mutation_aspect=6, zorder=3, **look)
+        FancyBboxPatch((x - width / 2, y - 0.2), width, 0.4, boxstyle=style, mutation_aspect=6, **look)
     )
     axes.text(
         x,
