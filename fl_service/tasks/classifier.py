@@ -33,6 +33,16 @@ class InputForm:
     bounds: tuple[float, float] | None = None
 
 
+def same_inputs(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether models of two tasks can take each other's place: the same, but for data sets of the same format."""
+
+    def form(task: Mapping[str, Any]) -> dict[str, Any]:
+        name = task.get("name")
+        return {**task, "name": datasets.FORMATS.get(name, name)}
+
+    return form(one) == form(other)
+
+
 class Classifier(Protocol):
     """A model with its learned weights. Its calls do not depend on each other."""
 

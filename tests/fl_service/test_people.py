@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fl_service.tasks import datasets, people
+from fl_service.tasks.classifier import same_inputs
 
 
 def test_the_same_seed_draws_the_same_frames():
@@ -43,3 +44,11 @@ def test_any_light_is_half_day_half_evening():
     half = len(images) // 2
     assert images[:half].mean() > 100 > images[half:].mean()
     assert abs(images[half:].mean() - evening.mean()) < 3
+
+
+def test_models_of_either_light_can_take_each_others_place():
+    day, any_light = {"name": "people", "model": "mlp"}, {"name": "people_any", "model": "mlp"}
+    assert same_inputs(day, any_light)
+    assert not same_inputs(day, {**any_light, "model": "cnn"})
+    assert not same_inputs(day, {"name": "digits", "model": "mlp"})
+    assert not same_inputs({"name": "mnist", "model": "mlp"}, {"name": "fashion_mnist", "model": "mlp"})

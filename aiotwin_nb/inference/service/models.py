@@ -9,7 +9,7 @@ from typing import Any
 from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.inference.service.checkpoints import Learned
 from fl_service.errors import TaskError
-from fl_service.tasks.classifier import Classifier, ClassifierKind
+from fl_service.tasks.classifier import Classifier, ClassifierKind, same_inputs
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Model:
 
 def build(kind: ClassifierKind, learned: Learned) -> Model:
     """Make the model of a checkpoint; raises InvalidInput when it is of another task or architecture."""
-    if dict(learned.task) != dict(kind.task):
+    if not same_inputs(learned.task, kind.task):
         raise InvalidInput(f"{learned.path}: is of task {_told(learned.task)}; served here is {_told(kind.task)}")
     try:
         classifier = kind.build(learned.arrays)

@@ -31,8 +31,11 @@ from aiotwin_nb.inference.rollout import Counts, RolloutEnded, Rules, Target, Wi
 
 if TYPE_CHECKING:
     from aiotwin_nb.inference.site.embedded import Continuum
+    from aiotwin_nb.inference.site.processes import InstanceProcess
 
 POLL_S = 0.2
+EVEN = "round_robin"  # the policy for the time of a trial if the site's own asks one instance only
+CANARY_SHARE = 0.1  # of all requests, at least, for an instance that tries a model
 END_S = 60.0  # for a learning run to stop at the end of its round
 
 
@@ -103,7 +106,7 @@ class Learner:
             raise InvalidInput("the synthetic service has no model; give the site's service a run")
         if self.busy:
             raise InvalidInput("another model is being tried; wait for its end")
-        self.busy, replicas = True, dict[str, int]()
+        self.busy, replicas, policy = True, dict[str, int](), site.policy
         try:
             self._tried = await asyncio.to_thread(_model_id, checkpoint)
             await site.settled()
@@ -111,9 +114,11 @@ class Learner:
             if sum(replicas.values()) == 1:
                 await site.place(dict.fromkeys(replicas, 2))
             alive = [each for each in site.instances.values() if each.alive and each.wanted]
-            targets = [Target(each.id, each.admin) for each in alive]
+            targets = [Target(each.id, each.admin) for each in sorted(alive, key=self._as_canary)]
             if self._tried in [await _model_of(target.admin) for target in targets]:
                 raise InvalidInput(f"{checkpoint}: its model, {self._tried}, is the one that answers; give another")
+            if sum(not self._as_canary(each)[0] for each in alive) < 2:
+                await site.use_policy(EVEN)  # who asks one instance only cannot compare two models
             ended = await roll_out(targets, checkpoint, self._observe, site.record, rules=self.rules)
             site.record(RolledOut(checkpoint, ended.verdict == "kept", ended.reason))
             if ended.verdict == "kept":
@@ -121,10 +126,19 @@ class Learner:
                 self._begin_again()
             return ended
         finally:
+            if site.policy != policy:
+                await site.use_policy(policy)
             if sum(replicas.values()) == 1:
                 await site.place(replicas)
             self._labels.restart()
             self.busy = False
+
+    def _as_canary(self, instance: InstanceProcess) -> tuple[bool, int]:
+        """Who tries first: the least busy one of those that are asked at all, or nothing would be learned."""
+        asked = Counter[str]()
+        for (_, i), counter in self._site.last_edges.items():
+            asked[i] += counter["requests"]
+        return asked[instance.id] < CANARY_SHARE * asked.total(), asked[instance.id]
 
     def _labelled(self, identity: str, label: int, model: str) -> None:
         right = self._labels.labelled(identity, label, time.monotonic())

@@ -20,7 +20,7 @@ from aiotwin_nb.widgets.panel import Shown
 from aiotwin_nb.widgets.serving.quality import draw_quality, quality_by_policy, quality_words
 from aiotwin_nb.widgets.serving.service_map import draw_service_map, map_words
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 2.0  # the proxies run in this process: drawing more often would cost their clients time
 ACTIONS = ("overload", "kill", "restore", "slow link", "new node", "traffic burst")
 
 

@@ -148,9 +148,7 @@ def _box(axes: Axes, kind: str, y: float, name: str, words: str, qos: float | No
         "zorder": 3,
     }
     style = "round,pad=0,rounding_size=0.02"
-    axes.add_patch(
-        FancyBboxPatch((x - width / 2, y - 0.2), width, 0.4, boxstyle=style, mutation_aspect=6, **look)
-    )
+    axes.add_patch(FancyBboxPatch((x - width / 2, y - 0.2), width, 0.4, boxstyle=style, mutation_aspect=6, **look))
     axes.text(
         x,
         y + 0.07,
