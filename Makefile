@@ -14,7 +14,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo lab test test-fast test-browser test-k3s course lint bench clean
+.PHONY: help demo lab docs test test-fast test-browser test-k3s course lint bench clean
 
 bin := $(VENV)/bin
 system_torch := $(filter-out 0,$(SYSTEM_TORCH))
@@ -44,6 +44,9 @@ demo: $(ready) ## run the labs improvement and degradation, and print what was d
 
 lab: $(ready) ## open the notebooks in JupyterLab
 	@$(bin)/aiotwin lab
+
+docs: $(ready_to_test) ## build the pages in build/docs, without network
+	@$(bin)/python docs/build.py
 
 test: lint test-fast ## lint and all tests, the fast ones first
 	@$(bin)/python -m pytest -m 'slow and not k3s and not course' $(PYTEST_ARGS)
@@ -82,7 +85,7 @@ $(ready): pyproject.toml
 	@touch $@
 
 $(ready_to_test): pyproject.toml
-	$(call set_up,[kubernetes$(comma)test$(comma)dev])
+	$(call set_up,[kubernetes$(comma)test$(comma)dev$(comma)docs])
 	@touch $(ready) $@
 
 comma := ,

@@ -62,7 +62,7 @@ def copy_shipped(folder: Path, *, force: bool = False, prepare: Callable[[Path],
             copies.kept.append(name)
             continue
         if there != wanted:
-            target.parent.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         noted[name] = wanted
     (folder / MANIFEST).write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -73,9 +73,9 @@ def _files(prepare: Callable[[Path], bytes]) -> Iterator[tuple[str, bytes]]:
     """Name in the folder and content of every shipped notebook and lab."""
     for source in sorted(shipped("notebooks").glob("*.ipynb")):
         yield source.name, prepare(source)
-    for source in sorted(shipped("labs").iterdir()):
-        if source.suffix in (".yaml", ".csv", ".md"):
-            yield f"labs/{source.name}", source.read_bytes()
+    for source in sorted(shipped("labs").rglob("*")):
+        if source.suffix in (".yaml", ".csv", ".md", ".png"):
+            yield f"labs/{source.relative_to(shipped('labs')).as_posix()}", source.read_bytes()
 
 
 def _noted(folder: Path) -> dict[str, str]:

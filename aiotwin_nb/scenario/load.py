@@ -15,6 +15,7 @@ from aiotwin_nb.errors import InvalidInput, did_you_mean
 from aiotwin_nb.scenario.labs import lab_names, lab_path
 from aiotwin_nb.scenario.located import FieldPath, Located, dotted, parse_value, read_yaml
 from aiotwin_nb.scenario.model import NodeSpec, Scenario
+from aiotwin_nb.scenario.recast import recast, split_name
 
 Override = tuple[str, Any]
 
@@ -22,16 +23,20 @@ Override = tuple[str, Any]
 def load_scenario(
     source: str | Path, *, overrides: Mapping[str, Any] | Iterable[Override] = (), seed: int | None = None
 ) -> Scenario:
-    """Read a scenario file, or a shipped lab by name.
+    """Read a scenario file, or a shipped lab by name; `improvement@fashion_mnist` is a lab on another data set.
 
     `overrides`: values by dotted path (`validation.window`). `seed` overrides the file's. Raises InvalidInput naming
     file, line, field, value and what is allowed; several mistakes are reported together.
     """
-    path = find_scenario(source)
+    name, data_set = (source, None) if Path(source).exists() else split_name(str(source))
+    path = find_scenario(name)
     pairs = list(overrides.items() if isinstance(overrides, Mapping) else overrides)
     if seed is not None:
         pairs.append(("seed", seed))
-    return build_scenario(read_yaml(path), path.parent, pairs)
+    if data_set is None:
+        return build_scenario(read_yaml(path), path.parent, pairs)
+    written = recast(build_scenario(read_yaml(path), path.parent), data_set)
+    return build_scenario(Located(str(source), written, {}), path.parent, pairs)
 
 
 def find_scenario(source: str | Path) -> Path:

@@ -43,7 +43,7 @@ BLUE, ORANGE, GREEN, VERMILION, SKY, GREY, INK = (
 PALE = {BLUE: "#D9EAF5", ORANGE: "#FCEBC8", GREEN: "#D5EFE6", GREY: "#EFEFEF"}
 SMALL, NORMAL, LARGE = 9.5, 10.5, 12.5
 _BLANK = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"}
-BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", "#BBD9EC", BLUE, "#003E63"])
+_BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", "#BBD9EC", BLUE, "#003E63"])
 
 
 class Picture:
@@ -282,7 +282,7 @@ def draw_data(scenario: Scenario) -> Figure:
     width, height = left + cell * len(labels) + 0.35, 0.36 * len(rows) + 1.15
     figure = blank_figure(width, height, f"Heat map of samples per client and label: {_data_sentence(rows)}.")
     axes = figure.add_axes((left / width, 0.62 / height, cell * len(labels) / width, 0.36 * len(rows) / height))
-    _heat(axes, rows, labels)
+    draw_heat(axes, [[node.data.get(label, 0) for label in labels] for node in rows], labels)
     axes.set_yticks(range(len(rows)), names, size=SMALL)
     axes.set_title(
         "Training samples per client and label",
@@ -297,27 +297,19 @@ def draw_data(scenario: Scenario) -> Figure:
     return figure
 
 
-def _heat(axes: Axes, rows: Sequence[Node], labels: Sequence[int]) -> None:
-    counts = [[node.data.get(label, 0) for label in labels] for node in rows]
+def draw_heat(axes: Axes, counts: Sequence[Sequence[float]], labels: Sequence[int]) -> None:
+    """A heat map of samples, a row for each of `counts`, a column for each label; few labels have numbers in them."""
     most = max(map(max, counts))
-    axes.imshow(counts, cmap=BLUES, vmin=0, vmax=most * 1.25, aspect="auto")
+    axes.imshow(counts, cmap=_BLUES, vmin=0, vmax=most * 1.25, aspect="auto")
     if len(labels) <= _CHIPS_AT_MOST:
         axes.set_xticks(range(len(labels)), [str(label) for label in labels], size=SMALL)
         for y, row in enumerate(counts):
             for x, count in enumerate(row):
-                if count:
-                    axes.text(
-                        x,
-                        y,
-                        f"{count}",
-                        size=SMALL,
-                        ha="center",
-                        va="center",
-                        color="white" if count > most * 0.4 else INK,
-                    )
+                colour = "white" if count > most * 0.4 else INK
+                axes.text(x, y, f"{int(count) or ''}", size=SMALL, ha="center", va="center", color=colour)
     axes.set_xlabel("label (class)", size=NORMAL)
     axes.set_xticks([x - 0.5 for x in range(1, len(labels))], minor=True)
-    axes.set_yticks([y - 0.5 for y in range(1, len(rows))], minor=True)
+    axes.set_yticks([y - 0.5 for y in range(1, len(counts))], minor=True)
     axes.grid(which="minor", color="#DDDDDD", lw=0.8)
     axes.tick_params(which="both", length=0)
     for spine in axes.spines.values():

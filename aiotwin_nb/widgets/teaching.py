@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aiotwin_nb import api
@@ -25,7 +24,6 @@ from aiotwin_nb.sweep import Outcome, Sweep
 from aiotwin_nb.sweep.cells import shown
 from aiotwin_nb.widgets.figures import (
     BLUE,
-    BLUES,
     GREEN,
     GREY,
     INK,
@@ -43,6 +41,7 @@ from aiotwin_nb.widgets.figures import (
     draw_accuracy,
     draw_data,
     draw_decision,
+    draw_heat,
     draw_run,
     draw_topology,
 )
@@ -130,7 +129,9 @@ def draw_clusters(source: Scenario | Infrastructure, clusters: Clusters) -> Figu
     width, height = left + cell * len(labels) + 1.35, 0.42 * len(counts) + 1.5
     figure = blank_figure(width, height, words)
     place = (left / width, 0.65 / height, cell * len(labels) / width, 0.42 * len(counts) / height)
-    _heat(figure.add_axes(place), names, labels, counts)
+    axes = figure.add_axes(place)
+    draw_heat(axes, [[float(count) for count in row] for row in counts], labels)
+    axes.set_yticks(range(len(names)), names, size=SMALL)
     right = (left + cell * len(labels) + 0.65) / width
     top = (0.65 + 0.42 * len(counts)) / height
     figure.text(right, top + 0.12 / height, "KL (nats)", size=SMALL, color=INK, ha="center")
@@ -153,24 +154,6 @@ def _with_arrivals(scenario: Scenario) -> Infrastructure:
     for change in scenario.changes().values():
         nodes |= {node.id: node for node in change.added if node.id not in nodes}
     return Infrastructure.of(nodes.values())
-
-
-def _heat(axes: Axes, names: Sequence[str], labels: Sequence[int], counts: Sequence[Any]) -> None:
-    most = max(float(row.max()) for row in counts)
-    axes.imshow(counts, cmap=BLUES, vmin=0, vmax=most * 1.25, aspect="auto")
-    for y, row in enumerate(counts):
-        for x, count in enumerate(row):
-            colour = "white" if count > most * 0.4 else INK if count else GREY
-            axes.text(x, y, f"{int(count)}", size=SMALL, color=colour, ha="center", va="center")
-    axes.set_xticks(range(len(labels)), [str(label) for label in labels], size=SMALL)
-    axes.set_yticks(range(len(names)), names, size=SMALL)
-    axes.set_xlabel("label (class)", size=NORMAL)
-    axes.set_xticks([x - 0.5 for x in range(1, len(labels))], minor=True)
-    axes.set_yticks([y - 0.5 for y in range(1, len(names))], minor=True)
-    axes.grid(which="minor", color="#DDDDDD", lw=0.8)
-    axes.tick_params(which="both", length=0)
-    for spine in axes.spines.values():
-        spine.set_color("#BBBBBB")
 
 
 # Costs: who they are paid for.

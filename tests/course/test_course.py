@@ -120,7 +120,8 @@ def test_a_slider_is_followed():
 
 
 def test_labs_are_there_on_both_data_sets():
-    assert lab_on("improvement", "fashion_mnist").name == "improvement-fashion"
+    assert lab_on("improvement", "fashion_mnist").task.name == "fashion_mnist"
+    assert lab_on("improvement", seed=4, **{"validation.window": 7}).validation.window == 7
     mislabelled = lab_on("degradation-mislabelled", "fashion_mnist", seed=4)
     assert (mislabelled.task.name, mislabelled.seed, mislabelled.objective.budget) == ("fashion_mnist", 4, 60000)
     assert mislabelled.events[0].add[0].data == {0: 100, 1: 100, 2: 100}

@@ -53,7 +53,7 @@ def all_figures():
 
 def test_every_picture_shows_something_on_white_and_stays_readable_in_grey():
     for figure in all_figures():
-        image = imread(BytesIO(png(figure)))[..., :3]
+        image = imread(BytesIO(png(figure, dpi=60)))[..., :3]
         grey = image @ np.array([0.299, 0.587, 0.114])
         assert 0.002 < (grey < 0.5).mean() < 0.4, figure.get_label()  # dark ink that does not cover the page
         assert (image[0, 0] == 1).all()
