@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,12 @@ def run_chapter(notebook: Any, folder: Path, parameters: Mapping[str, Any]) -> A
     import nbclient
     from papermill.parameterize import parameterize_notebook
 
-    executed = parameterize_notebook(notebook, dict(parameters)) if parameters else notebook
+    executed = copy.deepcopy(notebook)
+    if parameters:
+        for part in (executed, *executed.cells):  # papermill takes these for granted
+            part.metadata.setdefault("papermill", {})
+            part.metadata.setdefault("tags", [])
+        executed = parameterize_notebook(executed, dict(parameters))
     client = nbclient.NotebookClient(
         executed,
         timeout=CELL_SECONDS,

@@ -26,7 +26,7 @@ failed = []
 threading.excepthook = lambda hooked: failed.append(repr(hooked.exc_value))
 moved = 0
 from ipywidgets.widgets.widget import _instances
-for slider in [w for w in list(_instances.values()) if "Slider" in type(w).__name__]:
+for slider in [w for w in list(_instances.values()) if "Slider" in type(w).__name__ and hasattr(w, "min")]:
     ends = [slider.min, slider.max]
     if "Log" in type(slider).__name__:
         ends = [slider.base ** end for end in ends]

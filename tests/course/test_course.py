@@ -120,7 +120,8 @@ def test_a_slider_is_followed():
 
 
 def test_labs_are_there_on_both_data_sets():
-    assert lab_on("improvement", "fashion_mnist").name == "improvement-fashion"
+    assert lab_on("improvement", "fashion_mnist").task.name == "fashion_mnist"
+    assert lab_on("improvement", seed=4, **{"validation.window": 7}).validation.window == 7
     mislabelled = lab_on("degradation-mislabelled", "fashion_mnist", seed=4)
     assert (mislabelled.task.name, mislabelled.seed, mislabelled.objective.budget) == ("fashion_mnist", 4, 60000)
     assert mislabelled.events[0].add[0].data == {0: 100, 1: 100, 2: 100}
@@ -258,7 +259,10 @@ def small_chapter(here, body):
     """A chapter of the name 01-first-run that runs nothing but the exercise."""
     source = cleared(read(chapter_file(NAME)))
     source.cells = [
-        nbformat.v4.new_code_cell("from aiotwin_nb.course import Chapter\nchapter = Chapter('01-first-run')"),
+        nbformat.v4.new_code_cell('mode = "full"', metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(
+            "from aiotwin_nb.course import Chapter\nchapter = Chapter('01-first-run', mode)\nassert mode == 'smoke'"
+        ),
         nbformat.v4.new_code_cell(body),
         nbformat.v4.new_code_cell('chapter.check("rounds", rounds)', metadata={"tags": ["check"]}),
     ]
@@ -278,7 +282,7 @@ def small_chapter(here, body):
             "○ rounds: Exercise rounds: begin.",
         ),
         ("def rounds(b, c): return b / c", 1, "✗ rounds: 75.76 rounds"),
-        ("rounds = undefined", 1, "✗ cell 2 fails: NameError"),
+        ("rounds = undefined", 1, "✗ cell 3 fails: NameError"),
     ],
 )
 def test_check_runs_the_notebook_and_says_what_is_left(here, capsys, body, code, words):
