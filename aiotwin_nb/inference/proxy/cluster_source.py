@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aiotwin_nb.cluster.connection import DEFAULT_NAMESPACE, Connection
+from aiotwin_nb.cluster.permissions import Need
 from aiotwin_nb.cluster.records import open_connection
 from aiotwin_nb.cluster.usage import Usage, by_metrics, quantity
 from aiotwin_nb.cluster.watching import ObjectWatch
@@ -26,6 +27,14 @@ SELECTOR = {"labelSelector": f"{PROXIED}=true"}  # Kubernetes gives Endpoints th
 LOOK = 1.0  # seconds between two looks at whether the watches are well; changes themselves come at once
 LOADS_EVERY = 15.0  # seconds; the metrics server has new figures about as often
 NODES = "/api/v1/nodes"
+
+# What a proxy may do: the same as the Role and the ClusterRole in k3s/inference.
+NEEDS = (
+    Need("", "services", ("list", "watch"), "which services there are"),
+    Need("", "endpoints", ("list", "watch"), "which instances they have"),
+    Need("", "nodes", ("list",), "how large nodes are", namespaced=False, optional=True),
+    Need("metrics.k8s.io", "nodes", ("list",), "CPU and memory in use", namespaced=False, optional=True),
+)
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
