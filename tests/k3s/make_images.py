@@ -1,10 +1,10 @@
 """Image archives for the test bed, without a container engine: the aggregator's without torch, the client's with it, and
 one for all of the inference side, proxy and services.
 
-    python make_images.py OUT_DIR ROOTFS_DIR MAKE_IMAGE.py [NAME]
+    python make_images.py OUT_DIR ROOTFS_DIR MAKE_IMAGE.py [NAME …]
 
 ROOTFS_DIR: a minimal Debian with a python3 like the one that runs this script. An archive that is there already and was
-made from the same packages and the same code is left as it is. NAME: only this archive.
+made from the same packages and the same code is left as it is. NAME: only these archives.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ IMAGES = (
 )
 
 
-def main(out: Path, rootfs: Path, make_image: Path, only: str = "") -> None:
+def main(out: Path, rootfs: Path, make_image: Path, *only: str) -> None:
     """Make the archives; what an image is made of is kept, so that new code alone costs no new download."""
     out.mkdir(parents=True, exist_ok=True)
     for image in IMAGES:
-        if only and image.file != only:
+        if only and image.file not in only:
             continue
         archive, root, state = (out / f"{image.file}{ending}" for ending in (".tar", "-root", ".made-of"))
         packages = requirements(image.names)
@@ -117,4 +117,4 @@ def copy_code(root: Path, package: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]), *sys.argv[4:5])
+    main(*map(Path, sys.argv[1:4]), *sys.argv[4:])
