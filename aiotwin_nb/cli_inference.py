@@ -16,7 +16,7 @@ from aiotwin_nb.errors import InvalidInput
 from aiotwin_nb.inference.balancing import DEFAULT_POLICY
 
 if TYPE_CHECKING:
-    from aiotwin_nb.inference.proxy import Proxy
+    from aiotwin_nb.inference.proxy import Proxy, ServiceSource
     from aiotwin_nb.inference.service import InferenceService
 
 TOKEN_VARIABLE = "AIOTWIN_ADMIN_TOKEN"
@@ -98,7 +98,16 @@ def _tell_where(service: InferenceService, as_json: bool) -> None:
 def _proxy_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `aiotwin proxy`."""
     parser.add_argument("--listen", type=_address, required=True, metavar="HOST:PORT", help="for clients; port 0: any")
-    parser.add_argument("--services", type=Path, required=True, metavar="FILE", help="a YAML file; watched for changes")
+    services = parser.add_mutually_exclusive_group(required=True)
+    services.add_argument("--services", type=Path, metavar="FILE", help="a YAML file; watched for changes")
+    services.add_argument(
+        "--cluster", action="store_true", help="the labelled Services of a Kubernetes namespace; watched for changes"
+    )
+    parser.add_argument("--namespace", metavar="NAME", help="with --cluster; default: the pod's or the context's")
+    parser.add_argument(
+        "--kubeconfig", type=Path, metavar="FILE", help="with --cluster; default: in a pod its account, else kubectl's"
+    )
+    parser.add_argument("--context", metavar="NAME", help="with --cluster: a context of the kubeconfig")
     parser.add_argument(
         "--policy", default=DEFAULT_POLICY, metavar="NAME", help="which instance gets a request; default: %(default)s"
     )
@@ -113,7 +122,7 @@ def _proxy(options: argparse.Namespace) -> int:
     """Run a proxy until SIGTERM or SIGINT, then let its requests end; a second signal cuts them off."""
     from dataclasses import replace
 
-    from aiotwin_nb.inference.proxy import FileSource, Limits, Proxy
+    from aiotwin_nb.inference.proxy import Limits, Proxy
 
     if options.drain is not None and not 0 <= options.drain < float("inf"):
         raise InvalidInput(f"--drain {options.drain:g}: must be 0 or more seconds")
@@ -121,7 +130,7 @@ def _proxy(options: argparse.Namespace) -> int:
     limits = replace(limits, connections=min(limits.connections, _allowed_files() - SPARE_FILES))
     logging.basicConfig(level=logging.WARNING, format="aiotwin proxy: %(message)s", stream=sys.stderr)
     made = Proxy(
-        FileSource(options.services),
+        _source(options),
         options.policy,
         node=options.node,
         listen=options.listen,
@@ -131,6 +140,20 @@ def _proxy(options: argparse.Namespace) -> int:
     )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_run_proxy(made, options.json))
+
+
+def _source(options: argparse.Namespace) -> ServiceSource:
+    """Where services come from: a file or a cluster."""
+    from aiotwin_nb.inference.proxy import FileSource
+
+    of_cluster = {name: getattr(options, name) for name in ("kubeconfig", "context", "namespace")}
+    if not options.cluster:
+        if given := [name for name, value in of_cluster.items() if value is not None]:
+            raise InvalidInput(f"--{given[0]}: only with --cluster, in place of --services")
+        return FileSource(options.services)
+    from aiotwin_nb.inference.proxy.cluster_source import ClusterSource, connect
+
+    return ClusterSource(connect(**of_cluster))
 
 
 async def _run_proxy(made: Proxy, as_json: bool) -> int:

@@ -43,7 +43,7 @@ def quantity(text: object) -> float | None:
 def usage(connection: Connection, nodes: Iterable[str]) -> dict[str, Usage]:
     """What each node uses: by the metrics API, else by the node's kubelet, else UNKNOWN."""
     names = list(nodes)
-    told = _by_metrics(connection)
+    told = by_metrics(connection)
     others = [name for name in names if name not in told]
     if others:
         with ThreadPoolExecutor(8) as pool:
@@ -51,7 +51,7 @@ def usage(connection: Connection, nodes: Iterable[str]) -> dict[str, Usage]:
     return {name: told[name] for name in names}
 
 
-def _by_metrics(connection: Connection) -> dict[str, Usage]:
+def by_metrics(connection: Connection) -> dict[str, Usage]:
     """From metrics.k8s.io; nothing where there is none: it answers 404 with plain text, 403 or 503."""
     answer = _ask(connection, METRICS)
     return {

@@ -1,6 +1,7 @@
 """Every pod that this project can make keeps to the Pod Security profile "restricted"; manifests build; rights are exact."""
 
 import copy
+import os
 import shutil
 import subprocess
 import tomllib
@@ -13,6 +14,8 @@ from restricted import RULES, violations
 from aiotwin_nb.cluster.manifests import Images, Names, Service, objects_of, orchestrator_secret, owner
 from aiotwin_nb.cluster.namespaces import RESTRICTED, namespace
 from aiotwin_nb.cluster.permissions import NEEDS
+from aiotwin_nb.inference.proxy.cluster_source import NEEDS as PROXY_NEEDS
+from aiotwin_nb.inference.proxy.endpoints import PROXIED, services_of
 from fl_service.certificates import EVALUATOR, ORCHESTRATOR, Authority
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,8 +61,10 @@ def test_pods_of_runs_break_no_rule(made):
 
 def test_pods_of_the_manifests_break_no_rule():
     found = templates(documents("."))
-    assert set(found) == {"orchestrator"}
-    assert violations(found["orchestrator"]) == []
+    assert set(found) == {"orchestrator", "proxy", "people-counting"}
+    assert {name: violations(pod) for name, pod in found.items()} == {name: [] for name in found}
+    with_token = {name for name, pod in found.items() if pod["automountServiceAccountToken"]}
+    assert with_token == {"orchestrator", "proxy"}  # those that speak with the API server
 
 
 SPOILT = {
@@ -94,8 +99,8 @@ def test_the_namespace_is_the_same_in_code_and_manifests():
     assert written["metadata"]["labels"].items() >= RESTRICTED.items()
 
 
-def rules(kind):
-    (role,) = [d for d in documents("base", "nodes") if d["kind"] == kind]
+def rules(kind, *folders):
+    (role,) = [d for d in documents(*(folders or ("base", "nodes"))) if d["kind"] == kind]
     return {
         (group, resource): set(rule["verbs"])
         for rule in role["rules"]
@@ -109,8 +114,14 @@ def test_rights_are_exactly_those_that_a_run_needs():
         assert rules(kind) == {(n.group, n.resource): set(n.verbs) for n in NEEDS if n.namespaced is namespaced}
 
 
+def test_rights_are_exactly_those_that_a_proxy_needs():
+    for kind, namespaced in (("Role", True), ("ClusterRole", False)):
+        needed = {(n.group, n.resource): set(n.verbs) for n in PROXY_NEEDS if n.namespaced is namespaced}
+        assert rules(kind, "inference") == needed
+
+
 def test_no_wildcards_and_no_reading_of_secrets():
-    every = rules("Role") | rules("ClusterRole")
+    every = rules("Role") | rules("ClusterRole") | rules("Role", "inference") | rules("ClusterRole", "inference")
     assert not any("*" in (*key, *verbs) for key, verbs in every.items())
     assert not every["", "secrets"] & {"get", "list", "watch", "patch", "update"}
     assert ("", "nodes/proxy") not in every
@@ -136,6 +147,58 @@ def test_overlays_build(overlay):
         assert kinds.count(kind) == count
     bindings = {b["metadata"]["namespace"]: b["subjects"] for b in found if b["kind"] == "RoleBinding"}
     assert all(subject[0]["namespace"] == name for name, subject in bindings.items())
+
+
+def test_the_inference_side_builds_as_a_part_of_an_overlay(tmp_path):
+    if shutil.which("kubectl") is None:
+        pytest.skip(reason="needs kubectl")
+    parts = [os.path.relpath(K3S / name, tmp_path.resolve()) for name in ("base", "nodes", "inference")]
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({"namespace": "group-7", "resources": parts}))
+    built = subprocess.run(["kubectl", "kustomize", tmp_path], capture_output=True, text=True, check=True)
+    found = list(yaml.safe_load_all(built.stdout))
+    bindings = [each for each in found if each["kind"].endswith("RoleBinding")]
+    assert {subject["namespace"] for each in bindings for subject in each["subjects"]} == {"group-7"}
+    assert {each["subjects"][0]["name"] for each in bindings} == {"aiotwin-orchestrator", "aiotwin-proxy"}
+
+
+def by_name(folder):
+    return {(each["kind"], each["metadata"]["name"]): each for each in documents(folder) if "metadata" in each}
+
+
+def test_nodes_answer_at_the_port_of_the_original_by_their_own_proxy():
+    inference = by_name("inference")
+    port = inference["Service", "proxy"]["spec"]
+    assert [each["nodePort"] for each in port["ports"]] == [30090]
+    assert port["externalTrafficPolicy"] == port["internalTrafficPolicy"] == "Local"
+    labels = inference["DaemonSet", "proxy"]["spec"]["template"]["metadata"]["labels"]
+    assert port["selector"].items() <= labels.items()
+
+
+def test_the_service_of_the_manifests_is_one_for_proxies():
+    inference = by_name("inference")
+    services = {name: each for (kind, name), each in inference.items() if kind == "Service"}
+    marked = {name: each for name, each in services.items() if each["metadata"]["labels"].get(PROXIED) == "true"}
+    (found,), problem = services_of(marked, {})
+    assert (found.name, found.max_latency_ms, problem) == ("people-counting", 300.0, "")
+    labels = inference["Deployment", found.name]["spec"]["template"]["metadata"]["labels"]
+    assert services[found.name]["spec"]["selector"].items() <= labels.items()
+
+
+def test_images_of_the_inference_side_are_built_from_the_bounds_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = set(project["dependencies"] + project["optional-dependencies"]["kubernetes"])
+    listed = {}
+    for target in ("proxy", "service"):
+        lines = (K3S / "inference" / f"requirements-{target}.txt").read_text().splitlines()
+        listed[target] = {line for line in lines if line[0] != "#"}
+        assert listed[target] <= declared
+    assert not any(line.startswith(("torch", "flwr")) for line in listed["proxy"])
+    text = (K3S / "inference" / "Dockerfile").read_text()
+    pods = templates(documents("inference"))
+    for target, name in (("proxy", "proxy"), ("service", "people-counting")):
+        image = pods[name]["containers"][0]["image"]
+        assert f"--target {target} -t {image} .\n" in text
+        assert f"FROM program AS {target}\n" in text
 
 
 def test_images_are_built_from_the_bounds_of_the_project():

@@ -16,13 +16,19 @@ from aiotwin_nb.cluster.manifests import NODE_LABEL, ROLE_LABEL, Names, dns_labe
 from aiotwin_nb.orchestration.journal import read_journal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ARCHIVES = [HOME / "fl" / "fl-aggregator-test.tar", HOME / "fl" / "fl-client-test.tar"]
+ARCHIVES = ("fl-aggregator-test", "fl-client-test")  # image archives in HOME/fl, for runs
+INFERENCE = ("inference-test",)  # and for the inference side
 IMAGES = {
     "aggregator_image": "docker.io/aiotwin/fl-aggregator:test",
     "client_image": "docker.io/aiotwin/fl-client:test",
 }
 NAMESPACE = "aiotwin"
 SPARE = "n3"  # the cluster node that is cordoned unless a test says otherwise
+
+
+def archives(names=ARCHIVES):
+    """Where image archives are."""
+    return [HOME / "fl" / f"{name}.tar" for name in names]
 
 
 class Bed:
@@ -82,12 +88,12 @@ def state_of(pid):
         return "Z"
 
 
-def processes(pod_uid):
+def processes(pod_uid, program=b"fl_service"):
     """Ids of the Python processes of a pod."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if pod_uid in (folder / "cgroup").read_text() and b"fl_service" in (folder / "cmdline").read_bytes():
+            if pod_uid in (folder / "cgroup").read_text() and program in (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
         except OSError:
             continue

@@ -1,7 +1,7 @@
 """The last tests of the cluster: its nodes go for good, first one and then the other."""
 
 import pytest
-from k3s_support import ARCHIVES, LiveRun
+from k3s_support import LiveRun, archives
 from testbed_support import HOME, run_testbed
 
 LONG = [
@@ -39,7 +39,7 @@ def test_a_node_that_is_gone_is_planned_without(bed, run):
 
 
 def test_the_global_aggregators_node_is_gone(bed, tmp_path):
-    run_testbed("node-start", 2, *ARCHIVES, HOME / "img" / "dns.tar")
+    run_testbed("node-start", 2, *archives(), HOME / "img" / "dns.tar")
     run = LiveRun(bed, tmp_path / "root-loss", "hands-on", *LONG)
     try:
         run.wait_round(2)

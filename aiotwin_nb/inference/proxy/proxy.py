@@ -200,8 +200,8 @@ class Proxy:
     async def _follow(self) -> None:
         try:
             async for directory in self._source.changes():
-                if directory.problem:
-                    log.error("%s; what was in force stays in force", directory.problem)
+                if directory.problem and directory.problem != self.routes.problem:
+                    log.error("%s", directory.problem)
                 self._take_over(directory)
         except Exception as error:
             self.routes.problem = f"services are followed no longer: {error or type(error).__name__}"

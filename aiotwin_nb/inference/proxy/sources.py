@@ -29,7 +29,7 @@ class Directory:
     Attributes:
         services: what clients can ask for
         loads: by node, the share (0 to 1) of its CPU or its memory in use, whichever is larger; may be empty
-        problem: why newer information could not be used, "" when it could
+        problem: what of newer information could not be used, and what is in force instead; "" when all could
     """
 
     services: tuple[Service, ...] = ()
@@ -41,7 +41,7 @@ class ServiceSource(Protocol):
     """Tells which services there are, from the start and whenever that changes."""
 
     async def current(self) -> Directory:
-        """Return what is known now; raises InvalidInput when that is nothing usable."""
+        """Return what is known now; raises AIoTwinError (InvalidInput) when that is nothing usable."""
 
     def changes(self) -> AsyncIterator[Directory]:
         """Yield whole new directories for ever; one with a `problem` repeats the old services."""
@@ -108,7 +108,8 @@ class FileSource:
         try:
             self._last = await asyncio.to_thread(read_services, self.path)
         except InvalidInput as error:
-            self._last = Directory(self._last.services, self._last.loads, problem=str(error))
+            problem = f"{error}; what was in force stays in force"
+            self._last = Directory(self._last.services, self._last.loads, problem)
         return self._last
 
     def _stat(self) -> tuple[int, ...]:
