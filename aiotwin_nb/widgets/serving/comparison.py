@@ -17,6 +17,7 @@ from aiotwin_nb.inference.balancing import DEFAULT_POLICY, policies
 from aiotwin_nb.inference.simulator import ORACLE, Result, Scenario, simulate
 from aiotwin_nb.inference.simulator.families import FAMILIES, family
 from aiotwin_nb.widgets.figures import BLUE, GREEN, GREY, INK, ORANGE, SKY, SMALL, VERMILION, Picture, blank_figure
+from aiotwin_nb.widgets.keys import Keys
 from aiotwin_nb.widgets.panel import Shown
 
 WINDOW_S = 3.0
@@ -108,12 +109,13 @@ def _in_all(axes: Axes, results: Sequence[Result]) -> None:
     colours = [_style(results, result)[0] for result in results]
     axes.barh(places, shares, color=colours, height=0.62, alpha=0.85)
     for place, share, result in zip(places, shares, results, strict=True):
-        axes.text(1, place, f"{share:.1f} %", va="center", fontsize=SMALL, color="white", weight="bold")
+        axes.text(share + 2, place, f"{share:.1f} %", va="center", fontsize=SMALL, color=INK, weight="bold")
         axes.plot([-0.02, -0.14], [place, place], transform=axes.get_yaxis_transform(), clip_on=False,
                   color=_style(results, result)[0], linestyle=_style(results, result)[1], linewidth=2)  # fmt: skip
     axes.set_yticks(places, [result.policy for result in results], fontsize=SMALL)
     axes.tick_params(axis="y", pad=26, length=0)
-    axes.set_xlim(0, 100)
+    axes.set_xlim(0, 136)  # with room for the number behind a full bar
+    axes.set_xticks((0, 50, 100))
     axes.set_title("in all", fontsize=SMALL + 1, loc="left")
 
 
@@ -154,6 +156,7 @@ class PolicyComparison(Shown):
             widgets.HBox(list(self.policies.values()), layout={"flex_flow": "row wrap", "grid_gap": "0 14px"}),
             self._told,
             self._picture,
+            Keys(),
         )
         self.button.on_click(lambda _: self.compare())
         self._running: threading.Thread | None = None

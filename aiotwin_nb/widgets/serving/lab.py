@@ -17,6 +17,7 @@ from aiotwin_nb.inference.balancing import policies
 from aiotwin_nb.inference.site import Site, SiteSpec, Stream
 from aiotwin_nb.inference.site.clients import numbers
 from aiotwin_nb.widgets.figures import Picture
+from aiotwin_nb.widgets.keys import Keys
 from aiotwin_nb.widgets.live_picture import LivePicture
 from aiotwin_nb.widgets.panel import Shown
 from aiotwin_nb.widgets.serving.quality import draw_quality, quality_by_policy, quality_words
@@ -74,6 +75,7 @@ class ServingLab(Shown):
             widgets.HBox([self.policy, self.controls], layout={"flex_flow": "row wrap"}),
             self._refused,
             self.quality,
+            Keys(),
         )
         self.policy.observe(self._policy_chosen, "value")
         self._thread.start()
@@ -239,8 +241,7 @@ class Controls(widgets.HBox):  # type: ignore[misc]
         if self.whom.options != options:
             before = self.whom.value
             self.whom.options = options
-            if before in options:
-                self.whom.value = before
+            self.whom.value = before if before in options else next(iter(options), None)
 
     def _do(self) -> None:
         whom, amount, lab = self.whom.value, self.amount.value, self._lab
