@@ -46,7 +46,7 @@ def scenarios() -> list[str]:
 def measured(name: str, folder: Path) -> Expected:
     """The lab as it is, with the default policy, and both roads of its first change, over all seeds."""
     scenario = api.resolve(name, {})
-    policies = [scenario.validation.policy, *(["default"] if scenario.events else [])]
+    policies = list(dict.fromkeys([scenario.validation.policy, *(["default"] if scenario.events else [])]))
     swept = api.run_sweep(name, {"validation.policy": policies}, seeds=SEEDS, out=folder / name)
     if swept.failed:
         raise SystemExit(f"{name}: {swept.failed[0].error}")

@@ -87,6 +87,7 @@ def blank_figure(width: float, height: float, description: str) -> Figure:
 _ROW, _CHIP = 0.44, 0.27  # inches
 _GA_X, _LA_X, _CLIENT_X, _DATA_X = 0.88, 2.8, 4.9, 5.5
 _CHIPS_AT_MOST = 12
+_SHORT, _LONGEST = 6, 12  # letters of a node's id that fit in a box, and in the widest one
 
 
 def draw_topology(
@@ -181,13 +182,14 @@ def _draw_tree(axes: Axes, tree: _Tree, y: dict[str, float], chips: Sequence[int
     places = _places(tree, y)
     ga = tree.infrastructure.global_aggregator
     for child, parent in [*((a, ga) for a in tree.used), *tree.parents.items()]:
-        _link(axes, tree.infrastructure.link(child, parent), places[parent], places[child], child in tree.joining)
+        start, end = _beside(parent, places[parent], 1), _beside(child, places[child], -1)
+        _link(axes, tree.infrastructure.link(child, parent), start, end, child in tree.joining)
     for node_id, place in places.items():
         _node(axes, node_id, place, _colour(tree, node_id))
         if place[0] == _CLIENT_X:
             _data(axes, tree.infrastructure.nodes[node_id], place[1], chips, tree)
         elif node_id in tree.rows:
-            axes.text(place[0] + 0.4, place[1], "not used", size=SMALL, color=GREY, va="center")
+            axes.text(place[0] + _half_width(node_id) + 0.12, place[1], "not used", size=SMALL, color=GREY, va="center")
 
 
 def _places(tree: _Tree, y: dict[str, float]) -> dict[str, tuple[float, float]]:
@@ -212,7 +214,7 @@ def _colour(tree: _Tree, node_id: str) -> str:
 
 def _link(axes: Axes, cost: Any, start: tuple[float, float], end: tuple[float, float], joining: bool) -> None:
     """A link, its cost near the child's end, where links are a row apart."""
-    (x0, y0), (x1, y1) = (start[0] + 0.28, start[1]), (end[0] - 0.28, end[1])
+    (x0, y0), (x1, y1) = start, end
     style: Any = (0, (4, 2)) if joining else "-"
     axes.plot([x0, x1], [y0, y1], color=ORANGE if joining else "#A8A8A8", lw=2 if joining else 1.3, ls=style, zorder=1)
     share = 0.42 / (x1 - x0)
@@ -221,15 +223,27 @@ def _link(axes: Axes, cost: Any, start: tuple[float, float], end: tuple[float, f
     axes.text(*place, text, size=SMALL, color=INK, ha="center", va="center", bbox=_BLANK, zorder=2)
 
 
+def _half_width(node_id: str) -> float:
+    """Half of the width of a node's box in inches: all short names have the same."""
+    return 0.28 + 0.034 * (min(max(len(node_id), _SHORT), _LONGEST) - _SHORT)
+
+
+def _beside(node_id: str, place: tuple[float, float], side: int) -> tuple[float, float]:
+    """The middle of a node's right (1) or left (-1) edge."""
+    return place[0] + side * _half_width(node_id), place[1]
+
+
 def _node(axes: Axes, node_id: str, place: tuple[float, float], colour: str) -> None:
     x, y = place
+    half = _half_width(node_id) - 0.06
     shape = FancyBboxPatch(
-        (x - 0.22, y - 0.1), 0.44, 0.2, boxstyle="round,pad=0.06", facecolor=PALE[colour], edgecolor=colour, lw=1.6,
+        (x - half, y - 0.1), 2 * half, 0.2, boxstyle="round,pad=0.06", facecolor=PALE[colour], edgecolor=colour, lw=1.6,
         zorder=3,
     )  # fmt: skip
     axes.add_patch(shape)
-    text = node_id if len(node_id) <= 6 else f"{node_id[:5]}…"
-    axes.text(x, y, text, size=NORMAL, weight="bold", color=INK, ha="center", va="center_baseline", zorder=4)
+    text = node_id if len(node_id) <= _LONGEST else f"{node_id[: _LONGEST - 1]}…"
+    size = NORMAL if len(node_id) <= _SHORT else SMALL - 1
+    axes.text(x, y, text, size=size, weight="bold", color=INK, ha="center", va="center_baseline", zorder=4)
 
 
 def _data(axes: Axes, node: Node, y: float, chips: Sequence[int], tree: _Tree) -> None:

@@ -225,8 +225,10 @@ class Site:
         return self._continuum
 
     def _await(self, work: Coroutine[Any, Any, T]) -> T:
-        assert self._loop is not None
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        if (loop := self._loop) is None:  # closed by another thread in between
+            work.close()
+            raise InvalidInput(f"the site {self.spec.name} does not run; start it first")
+        future = asyncio.run_coroutine_threadsafe(work, loop)
         try:
             return future.result()
         except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import anywidget
@@ -31,8 +32,8 @@ class Light:
 
 def light_for(people: int) -> Light:
     """Return the light for a number of people, 0 or more; raises InvalidInput."""
-    if people < 0:
-        raise InvalidInput(f"people: {people} must be 0 or more")
+    if not isinstance(people, Integral) or isinstance(people, bool) or people < 0:
+        raise InvalidInput(f"people: {people!r} must be a whole number, 0 or more")
     name, colour = _LIGHTS[min(people, len(_LIGHTS) - 1)]
     return Light(name, colour, min(1.0, 0.25 + 0.25 * (people - 1)) if people else 0.0)
 

@@ -12,14 +12,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aiotwin_nb.errors import InvalidInput
+from aiotwin_nb.errors import AIoTwinError, InvalidInput, did_you_mean
 from aiotwin_nb.inference.balancing import DEFAULT_POLICY, policies
 from aiotwin_nb.inference.simulator import ORACLE, Result, Scenario, simulate
 from aiotwin_nb.inference.simulator.families import FAMILIES, family
 from aiotwin_nb.widgets.figures import BLUE, GREEN, GREY, INK, ORANGE, SKY, SMALL, VERMILION, Picture, blank_figure
+from aiotwin_nb.widgets.keys import Keys
 from aiotwin_nb.widgets.panel import Shown
 
 WINDOW_S = 3.0
+MOST_SEED = 10**6
 _STYLES = [
     (BLUE, "-"),
     (ORANGE, "--"),
@@ -107,12 +109,13 @@ def _in_all(axes: Axes, results: Sequence[Result]) -> None:
     colours = [_style(results, result)[0] for result in results]
     axes.barh(places, shares, color=colours, height=0.62, alpha=0.85)
     for place, share, result in zip(places, shares, results, strict=True):
-        axes.text(1, place, f"{share:.1f} %", va="center", fontsize=SMALL, color="white", weight="bold")
+        axes.text(share + 2, place, f"{share:.1f} %", va="center", fontsize=SMALL, color=INK, weight="bold")
         axes.plot([-0.02, -0.14], [place, place], transform=axes.get_yaxis_transform(), clip_on=False,
                   color=_style(results, result)[0], linestyle=_style(results, result)[1], linewidth=2)  # fmt: skip
     axes.set_yticks(places, [result.policy for result in results], fontsize=SMALL)
     axes.tick_params(axis="y", pad=26, length=0)
-    axes.set_xlim(0, 100)
+    axes.set_xlim(0, 136)  # with room for the number behind a full bar
+    axes.set_xticks((0, 50, 100))
     axes.set_title("in all", fontsize=SMALL + 1, loc="left")
 
 
@@ -122,17 +125,21 @@ class PolicyComparison(Shown):
     title = "Policies side by side"
 
     def __init__(self, family: str = "overload", seed: int = 1) -> None:
-        """Show the comparison of all policies on a family's scenario; raises InvalidInput for an unknown family."""
+        """Show the comparison of all policies on a family's scenario; raises InvalidInput for wrong values."""
         super().__init__()
         if family not in FAMILIES:
-            raise InvalidInput(f"family: {family!r} must be one of {', '.join(FAMILIES)}")
+            raise InvalidInput(
+                f"family: {family!r} must be one of {', '.join(FAMILIES)}.{did_you_mean(family, FAMILIES)}"
+            )
+        if not 0 <= seed <= MOST_SEED:
+            raise InvalidInput(f"seed: {seed} must be from 0 to {MOST_SEED:,}")
         self.results: list[Result] = []
         wide = {"description_width": "70px"}
         self.family = widgets.Dropdown(
             options=list(FAMILIES), value=family, description="What happens", style={"description_width": "100px"}
         )
         self.seed = widgets.BoundedIntText(
-            value=seed, min=0, max=10**6, description="Seed", style=wide, layout={"width": "170px"}
+            value=seed, min=0, max=MOST_SEED, description="Seed", style=wide, layout={"width": "170px"}
         )
         self.policies = {
             name: widgets.Checkbox(value=True, description=name, indent=False, layout={"width": "auto"})
@@ -149,13 +156,16 @@ class PolicyComparison(Shown):
             widgets.HBox(list(self.policies.values()), layout={"flex_flow": "row wrap", "grid_gap": "0 14px"}),
             self._told,
             self._picture,
+            Keys(),
         )
         self.button.on_click(lambda _: self.compare())
         self._running: threading.Thread | None = None
         self.compare()
 
     def compare(self) -> None:
-        """Start the comparison that the controls say; `wait` waits for it."""
+        """Start the comparison that the controls say, unless one is under way; `wait` waits for it."""
+        if self._running is not None and self._running.is_alive():
+            return
         names = [name for name, box in self.policies.items() if box.value]
         if not names:
             self._told.value = "<span role='alert'>✘ Choose at least one policy.</span>"
@@ -186,6 +196,8 @@ class PolicyComparison(Shown):
             self._picture.value = Picture(draw_comparison(self.results)).html
             self._told.value = f"<span role='status'>{escape(self.verdict())}</span>"
             self.changed(at_once=True)
+        except AIoTwinError as error:
+            self._told.value = f"<span role='alert'>✘ {escape(str(error))}</span>"
         finally:
             self.button.disabled = False
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from html import escape
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 
-from aiotwin_nb.errors import AIoTwinError
+from aiotwin_nb.errors import AIoTwinError, InvalidInput
 from aiotwin_nb.inference.balancing import policies
 from aiotwin_nb.inference.site import Site, SiteSpec, Stream
 from aiotwin_nb.inference.site.clients import numbers
 from aiotwin_nb.widgets.figures import Picture
+from aiotwin_nb.widgets.keys import Keys
 from aiotwin_nb.widgets.live_picture import LivePicture
 from aiotwin_nb.widgets.panel import Shown
 from aiotwin_nb.widgets.serving.quality import draw_quality, quality_by_policy, quality_words
 from aiotwin_nb.widgets.serving.service_map import draw_service_map, map_words
 
+log = logging.getLogger(__name__)
 POLL_SECONDS = 2.0  # the proxies run in this process: drawing more often would cost their clients time
 ACTIONS = ("overload", "kill", "restore", "slow link", "new node", "traffic burst")
 
@@ -42,18 +46,24 @@ class ServingLab(Shown):
     ) -> None:
         """Start the site unless it runs; raises InvalidInput for a wrong site file."""
         super().__init__()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None  # until there is a site that runs
         self.site = site if isinstance(site, Site) else Site(site, out=out, stream=stream)
+        if not self.site.running:
+            self.site.start()
+        self._thread = threading.Thread(target=self._follow, name="aiotwin-serving", daemon=True)
         self.events: list[tuple[int, str]] = []
         self._last: dict[str, Any] | None = None
         self._drawn = -1
-        self._policy = self.site.spec.policy
         self._rows: list[dict[str, Any]] = []
-        self._ended = threading.Event()
+        self._policy: str = self.site.snapshot()["policy"]
         self.map, self.quality = LivePicture(), LivePicture()
-        self._status = widgets.HTML("<span role='status'>starting the services …</span>")
+        self._status = widgets.HTML()
+        self._say("waiting for the first window …")
+        self._refused = widgets.HTML()
         self.policy = widgets.Dropdown(
             options=policies.names(),
-            value=self.site.spec.policy,
+            value=self._policy,
             description="Policy",
             style={"description_width": "60px"},
         )
@@ -63,12 +73,11 @@ class ServingLab(Shown):
             self._status,
             self.map,
             widgets.HBox([self.policy, self.controls], layout={"flex_flow": "row wrap"}),
+            self._refused,
             self.quality,
+            Keys(),
         )
-        if not self.site.running:
-            self.site.start()
-        self.policy.observe(lambda change: self._try(lambda: self.use_policy(change.new)), "value")
-        self._thread = threading.Thread(target=self._follow, name="aiotwin-serving", daemon=True)
+        self.policy.observe(self._policy_chosen, "value")
         self._thread.start()
 
     # What one can do. Each is noted, and drawn into the plots.
@@ -122,10 +131,11 @@ class ServingLab(Shown):
     def close(self) -> None:
         """End the site and everything that it started. Safe to call twice."""
         self._ended.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join(10)
-        self.site.close()
-        self.changed(at_once=True)
+        if self._thread is not None:
+            if self._thread.is_alive() and self._thread is not threading.current_thread():
+                self._thread.join(10)
+            self.site.close()
+            self.changed(at_once=True)
         super().close()
 
     def _do(self, words: str, action: Callable[[], object]) -> None:
@@ -135,10 +145,18 @@ class ServingLab(Shown):
 
     def _try(self, action: Callable[[], object]) -> None:
         """Do what a control says; what cannot be done is said beside it."""
+        said = ""
         try:
             action()
         except AIoTwinError as error:
-            self._status.value = f"<span role='alert'>✘ {escape(str(error))}</span>"
+            said = f"<span role='alert'>✘ {escape(str(error))}</span>"
+        self._refused.value = said
+
+    def _policy_chosen(self, change: Any) -> None:
+        if change.new == self._policy:
+            return
+        self._try(lambda: self.use_policy(change.new))
+        self.policy.value = self._policy  # what is in force, if the choice could not be
 
     def _follow(self) -> None:
         while not self._ended.wait(POLL_SECONDS):
@@ -149,6 +167,9 @@ class ServingLab(Shown):
                     self._show(rows, self.site.snapshot())
             except AIoTwinError:
                 return  # closed elsewhere
+            except Exception as error:  # a picture that fails must not end those that follow
+                log.exception("the panel goes on")
+                self._say(f"what happened in window {self._drawn} cannot be shown: {error}")
 
     def _show(self, rows: list[dict[str, Any]], snapshot: dict[str, Any]) -> None:
         self._rows, self._last = rows, snapshot
@@ -160,63 +181,73 @@ class ServingLab(Shown):
             with view.hold_sync():
                 view.png, view.alt = picture.png, picture.alt
         said = " ".join(snapshot["problems"][-1:]) or quality_words(rows)
-        self._status.value = f"<span role='status'>{escape(said)}</span>"
+        self._say(said)
         self.controls.offer(snapshot)
         self.changed()
+
+    def _say(self, words: str) -> None:
+        self._status.value = f"<span role='status'>{escape(words)}</span>"
+
+
+# What can be done, and for what an amount is needed: how it is called, and what is proposed.
+AMOUNTS = {
+    "overload": ("times slower", 8.0),
+    "slow link": ("ms there and back", 300.0),
+    "new node": ("ms away", 10.0),
+    "traffic burst": ("times as many", 4.0),
+}
 
 
 class Controls(widgets.HBox):  # type: ignore[misc]
     """What to do, to whom, how much, and a button."""
 
     def __init__(self, lab: ServingLab) -> None:
-        narrow = {"description_width": "50px"}
+        narrow = {"description_width": "30px"}
         self._lab = lab
-        self.what = widgets.Dropdown(options=ACTIONS, description="Do", style=narrow, layout={"width": "190px"})
-        self.whom = widgets.Dropdown(options=[], description="to", style=narrow, layout={"width": "220px"})
-        self.amount = widgets.FloatText(value=8.0, description="by", style=narrow, layout={"width": "130px"})
+        self.what = widgets.Dropdown(options=ACTIONS, description="Do", style=narrow, layout={"width": "170px"})
+        self.whom = widgets.Dropdown(options=[], description="to", style=narrow, layout={"width": "210px"})
+        self.amount = widgets.FloatText(style={"description_width": "115px"}, layout={"width": "190px"})
         self.button = widgets.Button(description="Do it", icon="bolt", tooltip="Do it now", layout={"width": "90px"})
         self._offered: dict[str, list[str]] = {}
         super().__init__([self.what, self.whom, self.amount, self.button], layout={"flex_flow": "row wrap"})
         self.what.observe(self._chosen, "value")
         self.button.on_click(lambda _: lab._try(self._do))
+        self._propose()
 
     def offer(self, snapshot: dict[str, Any]) -> None:
         """Offer what there is now; what is chosen stays as long as it is there."""
         nodes = [node["id"] for node in snapshot["nodes"]]
-        offered = {
+        up = [node["id"] for node in snapshot["nodes"] if node["up"]]
+        self._offered = {
             "overload": nodes,
             "restore": nodes,
-            "kill": [i["id"] for i in snapshot["instances"] if i["alive"]] + nodes,
+            "kill": [i["id"] for i in snapshot["instances"] if i["alive"]] + up,
             "slow link": [f"{link['a']}–{link['b']}" for link in snapshot["links"]],
             "new node": [f"near {node}" for node in nodes],
             "traffic burst": [client["id"] for client in snapshot["clients"]],
         }
-        if offered != self._offered:
-            self._offered = offered
-            self._chosen(None)
+        self._refresh()
 
-    def _chosen(self, change: Any) -> None:
+    def _chosen(self, _: Any) -> None:
+        self._propose()
+        self._refresh()
+
+    def _propose(self) -> None:
+        self.amount.disabled = self.what.value not in AMOUNTS
+        self.amount.description, self.amount.value = AMOUNTS.get(self.what.value, ("by", 0.0))
+
+    def _refresh(self) -> None:
         options = tuple(self._offered.get(self.what.value, ()))
         if self.whom.options != options:
             before = self.whom.value
             self.whom.options = options
-            if before in options:
-                self.whom.value = before
-        if change is not None:
-            units = {
-                "overload": (8.0, "times"),
-                "slow link": (300.0, "ms"),
-                "new node": (10.0, "ms away"),
-                "traffic burst": (4.0, "times"),
-            }
-            self.amount.disabled = change.new not in units
-            self.amount.value, self.amount.description_tooltip = units.get(change.new, (0.0, ""))
+            self.whom.value = before if before in options else next(iter(options), None)
 
     def _do(self) -> None:
         whom, amount, lab = self.whom.value, self.amount.value, self._lab
         match self.what.value:
             case _ if whom is None:
-                return
+                raise InvalidInput("there is nothing to do this to yet; wait for the first window")
             case "overload":
                 lab.overload(whom, amount)
             case "kill":
@@ -227,7 +258,8 @@ class Controls(widgets.HBox):  # type: ignore[misc]
                 a, _, b = whom.partition("–")
                 lab.slow_link(a, b, amount)
             case "new node":
-                near = whom.removeprefix("near ")
-                lab.new_node(f"edge{len(self._offered['overload']) + 1}", near, amount)
+                taken = {node["id"] for node in lab.site.snapshot()["nodes"]}
+                free = next(name for k in count(1) if (name := f"edge{k}") not in taken)
+                lab.new_node(free, whom.removeprefix("near "), amount)
             case "traffic burst":
                 lab.burst(whom, amount)

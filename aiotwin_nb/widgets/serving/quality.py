@@ -46,6 +46,8 @@ def draw_quality(rows: Sequence[Row], bound_ms: float, events: Sequence[tuple[in
         events: (window, words) of what was done to the continuum
     """
     rows = list(rows)[-SHOWN:]
+    first = rows[0]["round"] if rows else 0
+    events = [event for event in events if event[0] >= first]
     with_accuracy = any("inference/accuracy" in row for row in rows)
     figure = blank_figure(9.4, 4.6 if with_accuracy else 3.3, quality_words(rows))
     plots = figure.subplots(3 if with_accuracy else 2, 1, sharex=True)
@@ -58,8 +60,7 @@ def draw_quality(rows: Sequence[Row], bound_ms: float, events: Sequence[tuple[in
         plot.tick_params(labelsize=SMALL - 1)
         for window, _ in events:
             plot.axvline(window, color=GREY, linestyle=":", linewidth=1)
-    first = rows[0]["round"] if rows else 0
-    for k, (window, words) in enumerate(event for event in events if event[0] >= first):
+    for k, (window, words) in enumerate(events):
         plots[0].text(window, 104 + 9 * (k % 2), f" {words}", fontsize=SMALL - 2, color=INK, va="bottom", clip_on=False)
     plots[-1].set_xlabel("window", fontsize=SMALL)
     figure.subplots_adjust(left=0.09, right=0.985, top=0.86, bottom=0.15 if not with_accuracy else 0.11, hspace=0.22)

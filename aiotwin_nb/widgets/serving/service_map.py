@@ -35,7 +35,7 @@ def map_words(snapshot: Snapshot) -> str:
     ]
     told += [f"{c['id']} at {c['node']}: {_share(c['qos'])}" for c in snapshot["clients"]]
     down = [node["id"] for node in snapshot["nodes"] if not node["up"]]
-    slow = [i["id"] for i in snapshot["instances"] if i["factor"] > 1]
+    slow = [i["id"] for i in snapshot["instances"] if i["alive"] and i["factor"] > 1]
     told += [f"down: {', '.join(down)}"] if down else []
     told += [f"slowed down: {', '.join(slow)}"] if slow else []
     return "; ".join(told) + "."
@@ -145,7 +145,6 @@ def _box(axes: Axes, kind: str, y: float, name: str, words: str, qos: float | No
         "edgecolor": colour,
         "linestyle": dashes,
         "linewidth": 1.8,
-        "zorder": 3,
     }
     style = "round,pad=0,rounding_size=0.02"
     axes.add_patch(FancyBboxPatch((x - width / 2, y - 0.2), width, 0.4, boxstyle=style, mutation_aspect=6, **look))
