@@ -37,7 +37,7 @@ def same_inputs(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether models of two tasks can take each other's place: the same, but for data sets of the same format."""
 
     def form(task: Mapping[str, Any]) -> dict[str, Any]:
-        name = task.get("name")
+        name = str(task.get("name"))
         return {**task, "name": datasets.FORMATS.get(name, name)}
 
     return form(one) == form(other)
