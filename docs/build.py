@@ -28,6 +28,7 @@ GATHERED = (
     "notebooks/img/*.png",
     "labs/*.md",
     "labs/*.yaml",
+    "labs/sites/*",
     "labs/img/*.png",
     "docs/data/*.md",
     "tests/benchmarks/results/*",

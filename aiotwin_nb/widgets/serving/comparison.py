@@ -114,7 +114,7 @@ def _in_all(axes: Axes, results: Sequence[Result]) -> None:
                   color=_style(results, result)[0], linestyle=_style(results, result)[1], linewidth=2)  # fmt: skip
     axes.set_yticks(places, [result.policy for result in results], fontsize=SMALL)
     axes.tick_params(axis="y", pad=26, length=0)
-    axes.set_xlim(0, 136)  # with room for the number behind a full bar
+    axes.set_xlim(0, 142)  # with room for the number behind a full bar
     axes.set_xticks((0, 50, 100))
     axes.set_title("in all", fontsize=SMALL + 1, loc="left")
 
