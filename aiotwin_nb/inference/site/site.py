@@ -93,16 +93,22 @@ class Site:
         loop, continuum, thread = self._loop, self._continuum, self._thread
         if loop is None:
             return
+
+        async def end() -> None:  # in the loop's own thread: a notebook's has another loop running
+            try:
+                if continuum is not None:
+                    await continuum.close()
+            finally:
+                await loop.shutdown_default_executor()
+
         try:
-            if continuum is not None:
-                asyncio.run_coroutine_threadsafe(continuum.close(), loop).result()
+            asyncio.run_coroutine_threadsafe(end(), loop).result()
         finally:
             self._loop = self._thread = None
             loop.call_soon_threadsafe(loop.stop)
             if thread is not None:
                 thread.join(10.0)
             if not loop.is_running():
-                loop.run_until_complete(loop.shutdown_default_executor())
                 loop.close()
 
     def __enter__(self) -> Self:
