@@ -93,9 +93,16 @@ class Site:
         loop, continuum, thread = self._loop, self._continuum, self._thread
         if loop is None:
             return
+
+        async def end() -> None:  # in the loop's own thread: a notebook's has another loop running
+            try:
+                if continuum is not None:
+                    await continuum.close()
+            finally:
+                await loop.shutdown_default_executor()
+
         try:
-            if continuum is not None:
-                asyncio.run_coroutine_threadsafe(continuum.close(), loop).result()
+            asyncio.run_coroutine_threadsafe(end(), loop).result()
         finally:
             self._loop = self._thread = None
             # In its own thread: a notebook's thread has a loop of its own running.

@@ -229,8 +229,8 @@ class Controls(widgets.HBox):  # type: ignore[misc]
         self._refresh()
 
     def _chosen(self, _: Any) -> None:
-        self._propose()
         self._refresh()
+        self._propose()
 
     def _propose(self) -> None:
         self.amount.disabled = self.what.value not in AMOUNTS

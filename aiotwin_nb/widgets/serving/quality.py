@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from aiotwin_nb.widgets.figures import BLUE, GREY, INK, ORANGE, PALE, SKY, SMALL, VERMILION, blank_figure
 
@@ -63,6 +64,7 @@ def draw_quality(rows: Sequence[Row], bound_ms: float, events: Sequence[tuple[in
     for k, (window, words) in enumerate(events):
         plots[0].text(window, 104 + 9 * (k % 2), f" {words}", fontsize=SMALL - 2, color=INK, va="bottom", clip_on=False)
     plots[-1].set_xlabel("window", fontsize=SMALL)
+    plots[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.subplots_adjust(left=0.09, right=0.985, top=0.86, bottom=0.15 if not with_accuracy else 0.11, hspace=0.22)
     return figure
 

@@ -14,7 +14,7 @@ from aiotwin_nb.widgets.figures import BLUE, GREY, INK, ORANGE, SMALL, VERMILION
 Snapshot = Mapping[str, Any]
 GOOD, FAIR = 0.95, 0.8  # shares within the bound from which on an edge counts as good, and as fair
 _COLUMNS = {"client": 0.11, "proxy": 0.47, "instance": 0.86}
-_WIDTH = {"client": 0.19, "proxy": 0.15, "instance": 0.22}
+_WIDTH = {"client": 0.19, "proxy": 0.15, "instance": 0.26}
 
 
 def quality_look(qos: float | None) -> tuple[str, str, str]:

@@ -1,5 +1,6 @@
 """An embedded continuum: real processes and sockets, disturbed on purpose."""
 
+import asyncio
 import sys
 import threading
 import time
@@ -259,3 +260,17 @@ def test_a_failed_start_of_the_thread_leaves_nothing(monkeypatch):
     with pytest.raises(RunFailed):
         site.start()
     assert not site.running
+
+
+def test_it_can_be_closed_where_another_event_loop_runs():
+    """As in a notebook's cell."""
+
+    before = children()
+
+    async def cell():
+        site = Site(site_spec()).start()
+        site.close()
+        return site.running
+
+    assert asyncio.run(cell()) is False
+    assert children() <= before
