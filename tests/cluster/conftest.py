@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster_support import delete_nodes, wait_until
+from fault_proxy import FaultProxy
 from testbed_support import ADMISSION, HOME, run_testbed, turn, unavailable
 
 POLICIES = Path(__file__).resolve().parents[1] / "k3s" / "restricted-psp.yaml"
@@ -90,6 +91,22 @@ def connection(policies):
 def restricted_connection(policies):
     """The same, in a namespace that lets in only pods which keep to the profile "restricted"."""
     yield from namespace_under(policies, "restricted")
+
+
+@pytest.fixture
+def proxy(api_server):
+    """One that does everything wrong, in front of the API server."""
+    proxy = FaultProxy(api_server)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def through(proxy, connection, tmp_path):
+    """A connection through the proxy; `connection` goes past it."""
+    from aiotwin_nb.cluster.connection import Connection
+
+    return Connection.open(proxy.kubeconfig(tmp_path / "proxied"), namespace=connection.namespace)
 
 
 @pytest.fixture

@@ -4,11 +4,9 @@ import time
 
 import pytest
 from cluster_support import NODES, set_ready, wait_until, write_node
-from fault_proxy import FaultProxy
 
 from aiotwin_nb.cluster.applying import apply_one
 from aiotwin_nb.cluster.backoff import BackOff
-from aiotwin_nb.cluster.connection import Connection
 from aiotwin_nb.cluster.source import KubernetesNodeSource
 from aiotwin_nb.cluster.watching import ObjectWatch
 from aiotwin_nb.errors import AIoTwinError
@@ -16,19 +14,6 @@ from aiotwin_nb.errors import AIoTwinError
 pytestmark = pytest.mark.k3s
 GA = {"fl/type": "global_aggregator"}
 CLIENT = {"fl/type": "client", "comm/n1": "20", "data/1": "10"}
-
-
-@pytest.fixture
-def proxy(api_server):
-    proxy = FaultProxy(api_server)
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture
-def through(proxy, connection, tmp_path):
-    """A connection through the proxy; `connection` goes past it."""
-    return Connection.open(proxy.kubeconfig(tmp_path / "proxied"), namespace=connection.namespace)
 
 
 @pytest.fixture
