@@ -5,7 +5,11 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED = {"labs": ("*.yaml", "*.csv", "*.md", "*.png"), "notebooks": ("*.ipynb",), "k3s": ("*.yaml", "Dockerfile")}
+SHIPPED = {
+    "labs": ("*.yaml", "*.csv", "*.md", "*.png"),
+    "notebooks": ("*.ipynb",),
+    "k3s": ("*.yaml", "*.txt", "Dockerfile"),
+}
 
 
 class BuildPy(build_py):

@@ -130,7 +130,8 @@ def test_pages_of_other_sites_are_refused(service):
 def test_every_documented_path_is_served_and_no_other(service, finished):
     status, told = service.ask("GET", "/openapi.json")
     assert status == 200
-    assert told == document()
+    assert told["paths"] == document()["paths"]
+    assert told["components"]["schemas"].keys() == document()["components"]["schemas"].keys()
     for path, operations in told["paths"].items():
         for method in operations.keys() & {"get", "post"}:
             code, _ = service.ask("GET" if method == "post" else "POST", path.replace("{runId}", finished[0]))
