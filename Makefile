@@ -52,7 +52,7 @@ test: lint test-fast ## lint and all tests, the fast ones first
 	@$(bin)/python -m pytest -m 'slow and not k3s and not course' $(PYTEST_ARGS)
 
 test-fast: $(ready_to_test) ## the tests that train little and install nothing
-	@$(bin)/python -m pytest -m 'not slow and not k3s and not course' $(PYTEST_ARGS)
+	@$(bin)/python -m pytest -n 2 -m 'not slow and not k3s and not course' $(PYTEST_ARGS)
 
 test-k3s: $(ready_to_test) ## the tests against a real Kubernetes; needs root and the test bed in ../shared
 	@$(bin)/python -m pytest -m k3s --durations=10 $(PYTEST_ARGS)
