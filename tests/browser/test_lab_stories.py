@@ -51,7 +51,7 @@ def test_the_whole_story(open_notebook):
     notebook.screenshot("lab-3-running", opened)
 
     # The scripted change of round 10 is decided after round 15: in its window the visitor would share its card.
-    lab.area.get_by_label("name").fill("visitor")
+    lab.area.get_by_label("name", exact=True).fill("visitor")
     lab.area.get_by_label("when").select_option(label="after a round")
     lab.area.get_by_role("spinbutton", name="after round").fill("17")
     lab.button("Let it join").click()
