@@ -100,7 +100,7 @@ def chromium() -> str:
     reason = f"no browser: none of {', '.join(CHROMIUM)} is on the PATH (Debian: apt-get install chromium)"
     if os.environ.get("AIOTWIN_REQUIRE_BROWSER") == "1":
         pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+    pytest.skip(reason=reason)
 
 
 @pytest.fixture(scope="package")

@@ -105,8 +105,6 @@ class Site:
             asyncio.run_coroutine_threadsafe(end(), loop).result()
         finally:
             self._loop = self._thread = None
-            # In its own thread: a notebook's thread has a loop of its own running.
-            asyncio.run_coroutine_threadsafe(loop.shutdown_default_executor(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
             if thread is not None:
                 thread.join(10.0)
